@@ -1,0 +1,88 @@
+"""The plan of the house cannot drift: floors are never climbed, the package root is never imported from inside."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = {"storage_engine": 0, "query": 1, "qstore_db": 2}
+QUANTUM_ROOMS = {"circuits", "simulation", "gradients", "optimizers", "models", "states"}
+DISK_DOORS = {"storage_engine/files.py"}
+MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import at line {node.lineno}"
+            found.append(node.module or "")
+    return found
+
+
+def called_names(path: Path) -> list[tuple[str, int]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            target = node.func
+            if isinstance(target, ast.Name):
+                found.append((target.id, node.lineno))
+            elif isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+                found.append((f"{target.value.id}.{target.attr}", node.lineno))
+    return found
+
+
+def test_there_are_modules_to_check():
+    assert len(MODULES) > 20
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_never_climb(path):
+    floor = path.relative_to(ROOT).parts[0]
+    for module in imported_modules(path):
+        other = module.split(".")[0]
+        if other in FLOORS:
+            assert FLOORS[other] <= FLOORS[floor], f"{path} imports {module} from a higher floor"
+            assert module != floor, f"{path} imports its own package root"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_quantum_rooms_do_not_know_a_database_exists(path):
+    parts = path.relative_to(ROOT).parts
+    if parts[0] != "qstore_db" or parts[1] not in QUANTUM_ROOMS:
+        pytest.skip("not a quantum room")
+    for module in imported_modules(path):
+        top = module.split(".")[0]
+        assert top not in {"query", "storage_engine", "duckdb", "hnswlib"}, f"{path} imports {module}"
+        if top == "qstore_db":
+            assert module.split(".")[1] in QUANTUM_ROOMS | {"errors"}, f"{path} imports {module}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.is_relative_to(ROOT / "storage_engine")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_one_door_to_the_disk(path):
+    if str(path.relative_to(ROOT)) in DISK_DOORS:
+        pytest.skip("this is the door")
+    for name, line in called_names(path):
+        assert name not in {"open", "os.open", "os.write", "os.rename", "os.replace", "os.unlink", "os.fsync"}, (
+            f"{path}:{line} reaches the disk by {name}"
+        )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_unpickles(path):
+    forbidden = {"pickle", "cPickle", "dill", "joblib", "marshal", "cloudpickle", "shelve"}
+    assert not {module.split(".")[0] for module in imported_modules(path)} & forbidden
+    assert "allow_pickle=True" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_explain_something(path):
+    assert path.stem not in {"util", "utils", "helper", "helpers", "common", "base", "misc", "manager"}
