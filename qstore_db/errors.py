@@ -8,6 +8,7 @@ from __future__ import annotations
 from query.errors import (
     InvalidFilterError,
     InvalidParameterError,
+    MissingDependencyError,
     QueryError,
     SqlSyntaxError,
     UnknownProcedureError,
@@ -85,8 +86,8 @@ class TrainingInterruptedError(QStoreError):
     """Training was stopped by Ctrl-C; the run can be resumed."""
 
 
-class MissingDependencyError(QStoreError, ImportError):
-    """An optional package is needed for this call; ``fix`` is the command that installs it."""
+class NotEnoughMemoryError(QStoreError, MemoryError):
+    """A simulation would need more memory than is free; nothing was allocated."""
 
 
 __all__ = [
@@ -114,6 +115,7 @@ __all__ = [
     "InvalidVectorError",
     "MissingDependencyError",
     "NotADatabaseError",
+    "NotEnoughMemoryError",
     "NotFoundError",
     "QStoreError",
     "QueryError",

@@ -44,3 +44,15 @@ class UnknownProcedureError(QueryError, NotFoundError):
 
 class InvalidParameterError(QueryError, InvalidInputError):
     """A bound parameter is missing, unused, or of a type that cannot be bound."""
+
+
+class StatementTimeoutError(QueryError):
+    """A statement ran past its deadline and was stopped; it changed nothing."""
+
+
+class ResultTooLargeError(QueryError):
+    """A statement would return more rows than a result may hold."""
+
+
+class MissingDependencyError(QStoreError, ImportError):
+    """An optional package is needed for this call; ``fix`` is the command that installs it."""

@@ -1,28 +1,28 @@
 """The root of all errors of Q-Store, and those of the storage floor.
 
-    QStoreError
-    ├── InvalidInputError (ValueError)        the caller's value is wrong; nothing was written
-    │   ├── InvalidVectorError                NaN, inf, zero under cosine, wrong shape
-    │   │   └── DimensionMismatchError
-    │   ├── InvalidIdError                    empty, too long, not text
-    │   ├── DuplicateIdError                  twice in a batch, or already stored
-    │   ├── InvalidMetadataError              a column's name or type
-    │   └── InvalidArgumentError              any other argument (k, metric, name, …)
-    ├── NotFoundError (LookupError)
-    │   ├── UnknownCollectionError
-    │   ├── UnknownIdError
-    │   └── UnknownColumnError
-    ├── AlreadyExistsError
-    └── DatabaseError                         the directory or the handle, not the value
-        ├── NotADatabaseError
-        ├── FormatTooNewError
-        ├── DatabaseLockedError               a second writer
-        ├── ReadOnlyError
-        ├── DatabaseClosedError
-        │   └── ForkedHandleError
-        ├── DamagedError                      file and offset; never a wrong row
-        ├── WriteFailedError                  refused before the acknowledgement; nothing was stored
-        └── CommitUnknownError                the disk failed in the middle; reopening decides
+QStoreError
+├── InvalidInputError (ValueError)        the caller's value is wrong; nothing was written
+│   ├── InvalidVectorError                NaN, inf, zero under cosine, wrong shape
+│   │   └── DimensionMismatchError
+│   ├── InvalidIdError                    empty, too long, not text
+│   ├── DuplicateIdError                  twice in a batch, or already stored
+│   ├── InvalidMetadataError              a column's name or type
+│   └── InvalidArgumentError              any other argument (k, metric, name, …)
+├── NotFoundError (LookupError)
+│   ├── UnknownCollectionError
+│   ├── UnknownIdError
+│   └── UnknownColumnError
+├── AlreadyExistsError
+└── DatabaseError                         the directory or the handle, not the value
+    ├── NotADatabaseError
+    ├── FormatTooNewError
+    ├── DatabaseLockedError               a second writer
+    ├── ReadOnlyError
+    ├── DatabaseClosedError
+    │   └── ForkedHandleError
+    ├── DamagedError                      file and offset; never a wrong row
+    ├── WriteFailedError                  refused before the acknowledgement; nothing was stored
+    └── CommitUnknownError                the disk failed in the middle; reopening decides
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Ansätze: families of circuits with trainable angles."""

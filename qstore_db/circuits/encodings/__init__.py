@@ -1,0 +1,1 @@
+"""Encodings: how classical numbers enter a circuit."""

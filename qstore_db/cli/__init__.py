@@ -1,0 +1,1 @@
+"""The command ``qstore``. Nobody imports this room."""

@@ -1,0 +1,152 @@
+"""Rows from files into a collection, a batch at a time, so that a file may be larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from qstore_db.errors import InvalidArgumentError, InvalidVectorError, UnknownCollectionError, UnknownColumnError
+
+if TYPE_CHECKING:
+    from qstore_db.database import QuantumDatabase
+
+BATCH_ROWS = 10_000
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def import_file(
+    db: QuantumDatabase,
+    collection: str,
+    file: Path,
+    *,
+    metric: str = "l2",
+    id_column: str = "id",
+    vector_column: str = "vector",
+    dataset: bool = False,
+) -> int:
+    """Upsert the rows of a file; each batch of 10,000 is one commit. Returns the number of rows.
+
+    Parquet and CSV need a vector column (lists of numbers; in CSV the text ``[1, 2, 3]``); an ``.npy`` file is one
+    vector a row. Rows without an id column get their row number as id. With ``dataset`` an ``.npz`` file of
+    ``x_train, y_train, x_test, y_test`` becomes training data.
+
+    Raises:
+        InvalidArgumentError: The file is missing or of a type that is not read.
+        UnknownColumnError: The vector column is missing.
+    """
+    if not file.is_file():
+        raise InvalidArgumentError(f"there is no file {str(file)!r}", fix="check the path", value=str(file))
+    if dataset:
+        return import_dataset(db, collection, file)
+    from rich.progress import Progress
+
+    rows = 0
+    with Progress(disable=None) as progress:
+        task = progress.add_task(f"importing {file.name}", total=_row_count(file))
+        for table in _batches(file):
+            ids, vectors, metadata = _split(table, rows, id_column, vector_column)
+            try:
+                target = db.collection(collection)
+            except UnknownCollectionError:
+                target = db.create_collection(collection, dimension=vectors.shape[1], metric=metric)
+            target.upsert(ids, vectors, metadata=metadata)
+            rows += len(ids)
+            progress.advance(task, len(ids))
+    return rows
+
+
+def read_dataset(file: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The four arrays of a data set file, images flattened to rows.
+
+    Raises:
+        InvalidArgumentError: The file is missing, is no ``.npz`` file, or lacks an array.
+    """
+    if not file.is_file() or file.suffix != ".npz":
+        raise InvalidArgumentError(f"{str(file)!r} is no .npz file", fix=f"give a file with {', '.join(ARRAYS)}")
+    with np.load(file, allow_pickle=False) as arrays:
+        missing = [name for name in ARRAYS if name not in arrays]
+        if missing:
+            raise InvalidArgumentError(
+                f"{file.name} lacks {', '.join(missing)}", fix=f"it needs {', '.join(ARRAYS)}", value=missing
+            )
+        found = {name: arrays[name] for name in ARRAYS}
+    return {name: array.reshape(len(array), -1) if name.startswith("x") else array for name, array in found.items()}
+
+
+def import_dataset(db: QuantumDatabase, name: str, file: Path) -> int:
+    """Store both splits of a data set file; returns the number of rows."""
+    arrays = read_dataset(file)
+    for split in ("train", "test"):
+        db.store_training_data(name, data=arrays[f"x_{split}"], labels=arrays[f"y_{split}"], split=split)
+    return len(arrays["x_train"]) + len(arrays["x_test"])
+
+
+def _row_count(file: Path) -> int | None:
+    if file.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.ParquetFile(file).metadata.num_rows)
+    if file.suffix == ".npy":
+        return len(np.load(file, mmap_mode="r", allow_pickle=False))
+    return None
+
+
+def _batches(file: Path) -> Iterator[pa.Table]:
+    if file.suffix == ".parquet":
+        import pyarrow.parquet
+
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(BATCH_ROWS):
+            yield pa.Table.from_batches([batch])
+    elif file.suffix == ".csv":
+        import pyarrow.csv
+
+        for batch in pyarrow.csv.open_csv(file):
+            yield pa.Table.from_batches([batch])
+    elif file.suffix == ".npy":
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        if array.ndim != 2:
+            raise InvalidVectorError(f"{file.name} has shape {array.shape}", fix="an .npy file holds one vector a row")
+        for start in range(0, len(array), BATCH_ROWS):
+            rows = np.ascontiguousarray(array[start : start + BATCH_ROWS], dtype=np.float32)
+            yield pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])})
+    else:
+        raise InvalidArgumentError(
+            f"files of type {file.suffix!r} are not read", fix="use .parquet, .csv, .npy, or .npz with --dataset"
+        )
+
+
+def _split(
+    table: pa.Table, first_row: int, id_column: str, vector_column: str
+) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float32]], pa.Table]:
+    if vector_column not in table.column_names:
+        raise UnknownColumnError(
+            f"there is no column {vector_column!r} in {', '.join(table.column_names)}", fix="name it by --vector-column"
+        )
+    if id_column in table.column_names:
+        ids = [str(value) for value in table.column(id_column).to_pylist()]
+    else:
+        ids = [str(first_row + row) for row in range(table.num_rows)]
+    vectors = _vectors(table.column(vector_column).combine_chunks(), vector_column)
+    metadata = table.drop_columns([name for name in (id_column, vector_column) if name in table.column_names])
+    return ids, vectors, metadata
+
+
+def _vectors(column: pa.Array, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    if pa.types.is_string(column.type):
+        import json
+
+        try:
+            return np.array([json.loads(text) for text in column.to_pylist()], dtype=np.float32)
+        except (ValueError, TypeError) as error:
+            raise InvalidVectorError(f"column {name!r} holds no vectors: {error}", fix="write [1, 2, 3]") from error
+    values = column.flatten()
+    if len(column) == 0 or column.null_count or len(values) % len(column):
+        raise InvalidVectorError(f"column {name!r} holds lists of different lengths", fix="give each row one vector")
+    lengths = column.type.list_size if pa.types.is_fixed_size_list(column.type) else None
+    if lengths is None and len(set(np.diff(column.offsets.to_numpy()).tolist())) > 1:
+        raise InvalidVectorError(f"column {name!r} holds lists of different lengths", fix="give each row one vector")
+    return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)

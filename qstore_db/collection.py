@@ -1,0 +1,399 @@
+"""One collection as its users meet it: rows in, rows out, nearest rows found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qstore_db.errors import InvalidArgumentError, InvalidStateError, UnknownIdError
+from qstore_db.functions import state_measurement, state_reading, state_writing, superposed_search
+from qstore_db.functions.state_operations import UNCHANGED, Unchanged
+from qstore_db.hits import Hits
+from qstore_db.record import Record
+from qstore_db.row_input import MetadataInput, one_or_many, parse_ids, parse_metadata, parse_query_vector, parse_vectors
+from qstore_db.states.superposition import parse_superposition
+from storage_engine.schema import CollectionSchema, Metric
+
+if TYPE_CHECKING:
+    from query.session import Session
+
+    from qstore_db.functions.state_measurement import Measurement
+    from qstore_db.states.contexts import ContextsInput
+    from storage_engine.batch import PutMode
+    from storage_engine.engine import Engine
+    from storage_engine.snapshot import CollectionView, Snapshot
+
+_COMPLETE = "give ids, vectors and metadata row by row, or insert each state in a call of its own"
+
+
+class Collection:
+    """A named set of rows with vectors of one dimension and one metric.
+
+    Each writing call is one commit: all of it is durable when the call returns, or none of it is stored. Rows are found
+    by searches at once; the graph over them is built in the background. Safe to use from many threads.
+
+    Made by :meth:`QuantumDatabase.create_collection` and :meth:`QuantumDatabase.collection`, not directly.
+    """
+
+    def __init__(self, engine: Engine, session: Session, name: str) -> None:
+        self._engine = engine
+        self._session = session
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def schema(self) -> CollectionSchema:
+        """Its description at the newest version."""
+        return self._view().schema
+
+    @property
+    def dimension(self) -> int:
+        """Length of each vector."""
+        return self.schema.dimension
+
+    @property
+    def metric(self) -> Metric:
+        """How vectors are compared; says what scores mean."""
+        return self.schema.metric
+
+    def __len__(self) -> int:
+        return len(self._view())
+
+    def __contains__(self, identifier: object) -> bool:
+        return isinstance(identifier, str) and bool(self._view().slots_of([identifier])[0] >= 0)
+
+    def __repr__(self) -> str:
+        schema = self.schema
+        return f"Collection({self._name!r}, {len(self)} rows, dimension {schema.dimension}, {schema.metric})"
+
+    def insert(
+        self,
+        ids: str | Sequence[str] | None = None,
+        vectors: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        metadata: MetadataInput = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the word users know
+        vector: ArrayLike | None = None,
+        contexts: ContextsInput | None = None,
+        weights: Sequence[float] | None = None,
+        coherence_time: float | None = None,
+    ) -> int:
+        """Add rows with new ids.
+
+        Args:
+            ids: One id, or one per row: text of 1 to 512 UTF-8 bytes.
+            vectors: Shape (dimension,) for one id, (rows, dimension) for several; anything that NumPy reads as real
+                numbers, kept as float32. A mapping of context to vector makes one state.
+            metadata: A mapping for one row; a list of mappings, a mapping of columns, an Arrow table, a pandas or a
+                polars frame for several.
+            id: The same as ``ids``, for one row.
+            vector: The same as ``vectors``, for one row.
+            contexts: Makes the row a state: ``[("technical", 0.6), ("general", 0.4)]``, or bare names (equal weights).
+            weights: Weights beside bare names.
+            coherence_time: Seconds of the state's dephasing time; ``None`` is infinite. Only with contexts.
+
+        Returns:
+            The version that holds the rows.
+
+        Raises:
+            DuplicateIdError: An id is stored already, or occurs twice.
+            InvalidVectorError: NaN, infinity, a wrong shape, or a zero vector under cosine.
+            DimensionMismatchError: Vectors of another length.
+            InvalidIdError: Empty, too long, or not text.
+            InvalidMetadataError: A reserved name, or a type that conflicts with what is stored.
+            InvalidStateError: Contexts outside their rules, or in a collection that is not cosine.
+        """
+        return self._put(
+            "insert", ids, vectors, metadata, id, vector, contexts=contexts, weights=weights, time=coherence_time
+        )
+
+    def upsert(
+        self,
+        ids: str | Sequence[str] | None = None,
+        vectors: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        metadata: MetadataInput = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the word users know
+        vector: ArrayLike | None = None,
+        contexts: ContextsInput | None = None,
+        weights: Sequence[float] | None = None,
+        coherence_time: float | None = None,
+    ) -> int:
+        """Add rows, or replace whole those whose ids are stored. Otherwise as :meth:`insert`."""
+        return self._put(
+            "upsert", ids, vectors, metadata, id, vector, contexts=contexts, weights=weights, time=coherence_time
+        )
+
+    def update(
+        self,
+        ids: str | Sequence[str] | None = None,
+        vectors: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        metadata: MetadataInput = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the word users know
+        vector: ArrayLike | None = None,
+        contexts: ContextsInput | None = None,
+        weights: Sequence[float] | None = None,
+        coherence_time: float | None | Unchanged = UNCHANGED,
+    ) -> int:
+        """Change stored rows: what is given changes, the rest stays. Arguments as in :meth:`insert`.
+
+        Raises:
+            UnknownIdError: An id is not stored.
+            InvalidArgumentError: Nothing is given to change.
+            InvalidStateError: Several rows, one of them a state, are given vectors.
+        """
+        given = parse_ids(one_or_many(id, ids, "id"))
+        values = vector if vector is not None else vectors
+        if vector is not None and vectors is not None:
+            raise InvalidArgumentError("both vector and vectors were given", fix="give one of them")
+        names, single = given
+        table = parse_metadata(metadata, single=single, rows=len(names))
+        changes_state = any(part is not None for part in (contexts, weights)) or coherence_time is not UNCHANGED
+        if values is None and table is None and not changes_state:
+            raise InvalidArgumentError("nothing to change was given", fix="give vectors, metadata or contexts")
+        states = state_reading.read_states(self._engine.snapshot(), self._name, names)
+        if single and (changes_state or isinstance(values, Mapping) or states):
+            branches = isinstance(values, Mapping)
+            return state_writing.update_state(
+                self._engine,
+                self._name,
+                names[0],
+                vector=None if branches else values,
+                vectors=values if isinstance(values, Mapping) else None,
+                contexts=contexts,
+                weights=weights,
+                coherence_time=coherence_time,
+                metadata=table,
+            )
+        if changes_state or (states and values is not None):
+            raise InvalidStateError("several states cannot be changed in one call", fix=_COMPLETE, value=names)
+        array = None if values is None else parse_vectors(values, single=single, rows=len(names))
+        return state_writing.write_rows(self._engine, self._name, names, array, table, "update")
+
+    def delete(self, ids: str | Sequence[str], *, missing_ok: bool = False) -> int:
+        """Remove rows, with their states.
+
+        Args:
+            ids: One id or several.
+            missing_ok: Whether ids that are not stored are passed over.
+
+        Returns:
+            The version without them.
+
+        Raises:
+            UnknownIdError: An id is not stored and ``missing_ok`` is not set.
+        """
+        names, _ = parse_ids(ids)
+        return state_writing.delete_rows(self._engine, self._name, names, missing_ok=missing_ok)
+
+    @overload
+    def get(self, ids: str) -> Record: ...
+    @overload
+    def get(self, ids: Sequence[str]) -> list[Record]: ...
+    def get(self, ids: str | Sequence[str]) -> Record | list[Record]:
+        """Rows by id, in the order asked for; vectors are bit-equal to what was written.
+
+        Raises:
+            UnknownIdError: An id is not stored.
+        """
+        names, single = parse_ids(ids)
+        snapshot = self._engine.snapshot()
+        view = snapshot.collection(self._name)
+        slots = view.slots_of(names)
+        if len(slots) and slots.min() < 0:
+            missing = names[int(np.argmin(slots))]
+            raise UnknownIdError(f"no row {missing!r} in {self._name!r}", fix="check the id", value=missing)
+        vectors = view.vectors_at(slots)
+        rows = view.metadata_at(slots).to_pylist() if view.columns else [{}] * len(names)
+        states = state_reading.read_states(snapshot, self._name, names)
+        records = []
+        for position, identifier in enumerate(names):
+            state = states.get(identifier)
+            known = (
+                {}
+                if state is None
+                else {
+                    "vectors": state.superposition.branches(),
+                    "probabilities": dict(
+                        zip(state.superposition.contexts, state.superposition.probabilities, strict=True)
+                    ),
+                    "coherence_time": state.superposition.coherence_time,
+                }
+            )
+            records.append(Record(identifier, vectors[position], rows[position], **known))  # type: ignore[arg-type]
+        return records[0] if single else records
+
+    @overload
+    def query(
+        self,
+        vector: ArrayLike,
+        top_k: int = 10,
+        *,
+        where: str | None = None,
+        filter: Mapping[str, object] | None = None,
+        context: ContextsInput | None = None,
+        phases: Mapping[str, float] | None = None,
+        coherent_only: bool = False,
+        exact: bool = False,
+        ef: int | None = None,
+        include: Sequence[str] | None = None,
+    ) -> Hits: ...
+    @overload
+    def query(self, vector: NDArray[np.floating], top_k: int = 10) -> Hits | list[Hits]: ...
+    def query(
+        self,
+        vector: ArrayLike,
+        top_k: int = 10,
+        *,
+        where: str | None = None,
+        filter: Mapping[str, object] | None = None,  # noqa: A002 - the word users know
+        context: ContextsInput | None = None,
+        phases: Mapping[str, float] | None = None,
+        coherent_only: bool = False,
+        exact: bool = False,
+        ef: int | None = None,
+        include: Sequence[str] | None = None,
+    ) -> Hits | list[Hits]:
+        """The ``top_k`` nearest rows, exactly min(top_k, matching) of them.
+
+        Args:
+            vector: Shape (dimension,); or (queries, dimension), which returns a list with the answer to each.
+            top_k: 1 to 10,000.
+            where: A condition on metadata in SQL, such as ``"label = 3 AND price < 10"``.
+            filter: A condition as a mapping, such as ``{"label": {"$in": [1, 2]}}``; both together must hold.
+            context: One name: among states in that context, by the similarity to that context's vector. A mapping of
+                names to weights: by the coherent overlap, in which branches interfere (docs/states.md). ``None``: by
+                the expected similarity, among all rows.
+            phases: Radians by context, with a mapping as ``context``.
+            coherent_only: Leave out states older than their coherence time.
+            exact: Look at every row instead of walking the graph.
+            ef: How widely the graph is searched; larger finds more of the true neighbours and takes longer.
+            include: Metadata columns of the answer; ``None`` means all. An empty list reads none.
+
+        Raises:
+            InvalidVectorError: NaN, infinity, or a zero query under cosine.
+            DimensionMismatchError: A query of another length.
+            InvalidArgumentError: ``top_k`` out of range.
+            UnknownColumnError: The condition or ``include`` names a column that no row has.
+            UnknownContextError: No state has the context.
+        """
+        queries, single = parse_query_vector(vector)
+        snapshot = self._engine.snapshot()
+        view = snapshot.collection(self._name)
+        mask = self._session.mask(view, where=where, filter=filter)
+        if include is not None:
+            for column in include:
+                view.column(column)
+        answers = [
+            self._search(snapshot, view, one, top_k, mask, context, phases, coherent_only, exact, ef, include)
+            for one in queries
+        ]
+        return answers[0] if single else answers
+
+    def measure(
+        self,
+        id: str,  # noqa: A002 - the word users know
+        context: ContextsInput | None = None,
+        *,
+        seed: int | None = None,
+        rng: np.random.Generator | None = None,
+        postselect: bool = False,
+        collapse: bool = False,
+    ) -> Measurement:
+        """Measure the context register of a state by Born's rule and record the outcome; see docs/states.md.
+
+        Args:
+            id: A stored state.
+            context: ``None`` draws a context; a name asks whether the state is in it; a mapping of names to weights
+                asks whether it is in that superposition.
+            seed: Of the draw.
+            rng: A generator to draw from instead.
+            postselect: Take the named outcome as given and return its branch with its probability.
+            collapse: Write the state that the measurement leaves, in the same commit.
+
+        Raises:
+            UnknownIdError: No such row.
+            InvalidStateError: The row is no state.
+            UnknownContextError: The state has no such context.
+        """
+        return state_measurement.measure(
+            self._engine, self._name, id, context, seed=seed, rng=rng, postselect=postselect, collapse=collapse
+        )
+
+    def build_graph(self) -> None:
+        """Build the search graph over all rows now, instead of waiting for the background."""
+        self._engine.build_graphs(self._name)
+
+    def _view(self) -> CollectionView:
+        return self._engine.snapshot().collection(self._name)
+
+    def _search(
+        self,
+        snapshot: Snapshot,
+        view: CollectionView,
+        query: NDArray[np.float32],
+        top_k: int,
+        mask: NDArray[np.bool_] | None,
+        context: ContextsInput | None,
+        phases: Mapping[str, float] | None,
+        coherent_only: bool,
+        exact: bool,
+        ef: int | None,
+        include: Sequence[str] | None,
+    ) -> Hits:
+        if context is None and phases is None and not coherent_only:
+            found = view.search(query, top_k, mask=mask, exact=exact, ef=ef)
+            return Hits(view.ids_at(found.slots), found.scores, found.strategy, view, found.slots, include)
+        states = superposed_search.search(
+            snapshot,
+            self._name,
+            query,
+            top_k,
+            now=self._engine.clock(),
+            context=context,
+            phases=phases,
+            mask=mask,
+            coherent_only=coherent_only,
+            exact=exact,
+            ef=ef,
+        )
+        scores = states.scores.astype(np.float32)
+        return Hits(list(states.ids), scores, states.strategy, view, states.slots, include)
+
+    def _put(
+        self,
+        mode: PutMode,
+        ids: str | Sequence[str] | None,
+        vectors: ArrayLike | Mapping[str, ArrayLike] | None,
+        metadata: MetadataInput,
+        identifier: str | None,
+        vector: ArrayLike | None,
+        *,
+        contexts: ContextsInput | None,
+        weights: Sequence[float] | None,
+        time: float | None,
+    ) -> int:
+        names, single = parse_ids(one_or_many(identifier, ids, "id"))
+        values = one_or_many(vector, vectors, "vector")
+        table = parse_metadata(metadata, single=single, rows=len(names))
+        if contexts is None and weights is None and time is None and not isinstance(values, Mapping):
+            array = parse_vectors(values, single=single, rows=len(names))
+            return state_writing.write_rows(self._engine, self._name, names, array, table, mode)
+        if not single:
+            raise InvalidStateError("contexts were given for several rows", fix=_COMPLETE, value=names)
+        state = parse_superposition(
+            vector=None if isinstance(values, Mapping) else values,  # type: ignore[arg-type]  # checked by the parser
+            vectors=values if isinstance(values, Mapping) else None,
+            contexts=contexts,
+            weights=weights,
+            coherence_time=time,
+        )
+        return state_writing.write_states(self._engine, self._name, names, [state], table, mode)

@@ -1,0 +1,1 @@
+"""Gradients of expectation values as circuit → (circuits, combine)."""

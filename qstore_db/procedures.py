@@ -1,0 +1,201 @@
+"""The SQL procedures of training: ``CALL train(…)``, ``CALL resume(…)``, ``CALL evaluate(…)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import pyarrow as pa
+
+from qstore_db.training.evaluation import Evaluation, evaluate
+from qstore_db.training.options import ALIASES, TrainingOptions
+from qstore_db.training.progress import TrainingProgress
+from qstore_db.training.registry import Run
+from qstore_db.training.trained_models import TrainedModels
+from qstore_db.training.trainer import resume, train
+from query.ports import Parameter, Procedure
+from storage_engine.engine import Engine
+
+ProgressFactory = Callable[[], TrainingProgress | None]
+"""Makes what watches one run; ``None`` where nothing does."""
+
+RUN_SCHEMA: Final = pa.schema(
+    [
+        ("run_id", pa.int64()),
+        ("model", pa.string()),
+        ("version", pa.int64()),
+        ("dataset", pa.string()),
+        ("epochs", pa.int64()),
+        ("train_loss", pa.float64()),
+        ("train_accuracy", pa.float64()),
+        ("validation_loss", pa.float64()),
+        ("validation_accuracy", pa.float64()),
+        ("circuits", pa.int64()),
+        ("seconds", pa.float64()),
+        ("status", pa.string()),
+    ]
+)
+EVALUATION_SCHEMA: Final = pa.schema(
+    [
+        ("model", pa.string()),
+        ("version", pa.int64()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("rows", pa.int64()),
+        ("loss", pa.float64()),
+        ("accuracy", pa.float64()),
+    ]
+)
+
+_OPTION_PARAMETERS: Final = (
+    Parameter("epochs", "integer"),
+    Parameter("batch_size", "integer"),
+    Parameter("optimizer", "text"),
+    Parameter("learning_rate", "number"),
+    Parameter("gradient", "text"),
+    Parameter("backend", "text"),
+    Parameter("seed", "integer"),
+    Parameter("shuffle", "boolean"),
+    Parameter("split", "text"),
+    Parameter("validation_split", "text"),
+    Parameter("validation_fraction", "number"),
+    Parameter("checkpoint_every", "integer"),
+)
+
+
+def _with_aliases(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    types = {parameter.name: parameter.type for parameter in parameters}
+    return (*parameters, *(Parameter(alias, types[name]) for alias, name in ALIASES.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """``CALL train(model => 'm', dataset => 'd', …)``: one row that says what became of the run.
+
+    Args:
+        engine: The database.
+        progress: Makes what watches a run, or ``None``.
+    """
+
+    engine: Engine
+    progress: ProgressFactory | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in SQL."""
+        return "train"
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """Model and data set, then the fields of :class:`TrainingOptions` and their aliases."""
+        return (
+            Parameter("model", "text", required=True),
+            Parameter("dataset", "text", required=True),
+            *_with_aliases(_OPTION_PARAMETERS),
+        )
+
+    def call(self, arguments: Mapping[str, object]) -> pa.Table:
+        """Train; see :func:`qstore_db.training.trainer.train` for the errors."""
+        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        model, dataset = given.pop("model"), given.pop("dataset")
+        options = TrainingOptions.from_options(given)
+        return run_table(train(self.engine, model, dataset, options, progress=_made(self.progress)))
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """``CALL resume(run_id => 3)``: one row that says what became of the run.
+
+    Args:
+        engine: The database.
+        progress: Makes what watches a run, or ``None``.
+    """
+
+    engine: Engine
+    progress: ProgressFactory | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in SQL."""
+        return "resume"
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """The run's number."""
+        return (Parameter("run_id", "integer", required=True),)
+
+    def call(self, arguments: Mapping[str, object]) -> pa.Table:
+        """Continue a run; see :func:`qstore_db.training.trainer.resume` for the errors."""
+        run_id = cast(int, arguments["run_id"])
+        return run_table(resume(self.engine, run_id, progress=_made(self.progress)))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """``CALL evaluate(model => 'm', dataset => 'd', split => 'test')``: one row with loss and accuracy.
+
+    Args:
+        engine: The database.
+        models: Its trained versions.
+    """
+
+    engine: Engine
+    models: TrainedModels
+
+    @property
+    def name(self) -> str:
+        """Its name in SQL."""
+        return "evaluate"
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """Model and data set, the split (``'test'``) and the version (the newest)."""
+        return (
+            Parameter("model", "text", required=True),
+            Parameter("dataset", "text", required=True),
+            Parameter("split", "text"),
+            Parameter("version", "integer"),
+        )
+
+    def call(self, arguments: Mapping[str, object]) -> pa.Table:
+        """Evaluate; see :func:`qstore_db.training.evaluation.evaluate` for the errors."""
+        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        model, dataset = given.pop("model"), given.pop("dataset")
+        return evaluation_table(evaluate(self.engine, self.models, model, dataset, **given))
+
+
+def training_procedures(
+    engine: Engine, models: TrainedModels, *, progress: ProgressFactory | None = None
+) -> tuple[Procedure, ...]:
+    """The procedures that this floor adds to SQL."""
+    return (Train(engine, progress), Resume(engine, progress), Evaluate(engine, models))
+
+
+def run_table(run: Run) -> pa.Table:
+    """A run as one row with ``RUN_SCHEMA``."""
+    row = {
+        "run_id": run.id,
+        "model": run.model,
+        "version": run.version,
+        "dataset": run.dataset,
+        "epochs": run.epochs_done,
+        "train_loss": run.scores.train_loss,
+        "train_accuracy": run.scores.train_accuracy,
+        "validation_loss": run.scores.validation_loss,
+        "validation_accuracy": run.scores.validation_accuracy,
+        "circuits": run.circuits,
+        "seconds": run.seconds,
+        "status": run.status.value,
+    }
+    return pa.Table.from_pylist([row], schema=RUN_SCHEMA)
+
+
+def evaluation_table(evaluation: Evaluation) -> pa.Table:
+    """An evaluation as one row with ``EVALUATION_SCHEMA``."""
+    row = {name: getattr(evaluation, name) for name in EVALUATION_SCHEMA.names}
+    return pa.Table.from_pylist([row], schema=EVALUATION_SCHEMA)
+
+
+def _made(progress: ProgressFactory | None) -> TrainingProgress | None:
+    return None if progress is None else progress()

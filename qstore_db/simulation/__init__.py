@@ -1,0 +1,1 @@
+"""The exact simulator: expectation values and their gradients for whole batches."""

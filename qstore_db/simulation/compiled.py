@@ -1,0 +1,79 @@
+"""How kernels are compiled: without the interpreter lock, without reordering of sums, once a machine.
+
+Numba's own cache looks only at the file of the outermost function; a kernel built of several files would stay stale when one of the
+others changes. So the cache folder is named after a digest of all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, cast
+
+import numba
+from numba import njit
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+_SOURCES: Final = ("angles", "compiled", "lanes", "packing", "passes", "simd", "sweeps")
+
+# No fastmath: sums keep their order, so equal inputs give equal bits in every lane.
+_OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+
+
+def compiled(function: Function) -> Function:
+    """The function as a Numba kernel, compiled at its first call and kept on disk; see :func:`cache_folder`."""
+    return _cached(function, "never")
+
+
+def inlined(function: Function) -> Function:
+    """A part of one kernel that has a name only for the reader: compiled with its caller, not by itself."""
+    return _cached(function, "always")
+
+
+def _cached(function: Function, inline: Literal["never", "always"]) -> Function:
+    folder = cache_folder()
+    if folder is None or inline == "always":
+        return cast(Function, njit(inline=inline, **_OPTIONS)(function))
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)
+    try:
+        return cast(Function, njit(cache=True, **_OPTIONS)(function))
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Where machine code is kept: the first of these that can be written.
+
+    ``NUMBA_CACHE_DIR`` if set, ``__pycache__`` beside the sources, the user's cache folder. None when none can be: each
+    process then compiles anew.
+    """
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in _SOURCES:
+        digest.update((here / f"{name}.py").read_bytes())
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    for parent in (Path(given),) if given else (here / "__pycache__", _user_cache()):
+        folder = parent / f"kernels-{digest.hexdigest()[:16]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:  # read-only, or no such place
+            continue
+    return None
+
+
+def _user_cache() -> Path:
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/qstore-db").expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir())) / "qstore-db"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "qstore-db"

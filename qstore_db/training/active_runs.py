@@ -1,0 +1,42 @@
+"""Which runs this process is training right now."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from qstore_db.errors import InvalidArgumentError
+from storage_engine.engine import Engine
+
+_lock = threading.Lock()
+_active: set[tuple[int, int]] = set()
+
+
+@contextlib.contextmanager
+def in_training(engine: Engine, run_id: int) -> Iterator[None]:
+    """Hold a run while it is trained.
+
+    One process at a time can write to a database, so a run that is not held here is held nowhere.
+
+    Raises:
+        InvalidArgumentError: Another thread holds it.
+    """
+    key = (id(engine), run_id)
+    with _lock:
+        if key in _active:
+            raise InvalidArgumentError(
+                f"Run {run_id} is being trained right now", fix="Wait until it ends.", value=run_id
+            )
+        _active.add(key)
+    try:
+        yield
+    finally:
+        with _lock:
+            _active.discard(key)
+
+
+def is_in_training(engine: Engine, run_id: int) -> bool:
+    """Whether a thread of this process trains the run."""
+    with _lock:
+        return (id(engine), run_id) in _active

@@ -1,0 +1,156 @@
+"""One step of training as a pure function of a state and a minibatch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_db.models.classifier import Classifier
+from qstore_db.optimizers.optimizer import Arrays, Optimizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochSums:
+    """What an epoch has added up so far.
+
+    Args:
+        steps: Steps taken.
+        rows: Rows trained on.
+        loss: Σ of each row's loss, under the parameters before its step.
+        correct: Rows classified rightly under those parameters.
+        circuits: Circuits evaluated.
+        seconds: Time spent in steps.
+    """
+
+    steps: int = 0
+    rows: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    circuits: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainState:
+    """All that changes while a run trains; a checkpoint holds it whole.
+
+    No generator is in it: every random number of a run is drawn from the run's seed and the number of an epoch.
+
+    Args:
+        parameters: Of the model.
+        optimizer_state: Of the optimizer.
+        epoch: The epoch that the next step belongs to, from 1; one more than the run's epochs when all is done.
+        sums: Of that epoch.
+        steps: Steps taken in the whole run.
+        circuits: Circuits evaluated in the whole run.
+        seconds: Time spent in finished epochs.
+    """
+
+    parameters: Arrays
+    optimizer_state: Arrays
+    epoch: int = 1
+    sums: EpochSums = field(default_factory=EpochSums)
+    steps: int = 0
+    circuits: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step found before it moved the parameters.
+
+    Args:
+        loss: Mean over the minibatch.
+        correct: Rows classified rightly.
+        gradient_norm: Euclidean norm over all trained parameters.
+        circuits: Circuits evaluated.
+    """
+
+    loss: float
+    correct: int
+    gradient_norm: float
+    circuits: int
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether loss and gradient are numbers."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+
+def start(classifier: Classifier, optimizer: Optimizer, seed: int) -> TrainState:
+    """The state before the first step."""
+    parameters = classifier.initial_parameters(seed)
+    return TrainState(parameters=parameters, optimizer_state=optimizer.init(parameters))
+
+
+def advance(
+    classifier: Classifier,
+    optimizer: Optimizer,
+    state: TrainState,
+    features: NDArray[np.float64],
+    labels: NDArray[np.int64],
+) -> tuple[TrainState, StepResult]:
+    """Take one step.
+
+    Args:
+        classifier: The model.
+        optimizer: How gradients become a step.
+        state: Before the step; it is not changed.
+        features: What ``classifier.features`` made of the minibatch, (B, width).
+        labels: (B,).
+
+    Returns:
+        The state after the step and what the step found. Time is not counted: see :func:`timed`.
+    """
+    found = classifier.loss_and_gradient_of_features(state.parameters, features, labels)
+    result = StepResult(found.loss, found.correct, gradient_norm(found.gradients), found.circuits)
+    parameters, optimizer_state = optimizer.update(found.gradients, state.optimizer_state, state.parameters)
+    rows = len(labels)
+    sums = replace(
+        state.sums,
+        steps=state.sums.steps + 1,
+        rows=state.sums.rows + rows,
+        loss=state.sums.loss + found.loss * rows,
+        correct=state.sums.correct + found.correct,
+        circuits=state.sums.circuits + found.circuits,
+    )
+    moved = replace(
+        state,
+        parameters=parameters,
+        optimizer_state=optimizer_state,
+        sums=sums,
+        steps=state.steps + 1,
+        circuits=state.circuits + found.circuits,
+    )
+    return moved, result
+
+
+def timed(state: TrainState, seconds: float) -> TrainState:
+    """The state with the time of a step added to its epoch."""
+    return replace(state, sums=replace(state.sums, seconds=state.sums.seconds + seconds))
+
+
+def next_epoch(state: TrainState, *, circuits: int, seconds: float) -> TrainState:
+    """The state at the start of the next epoch.
+
+    Args:
+        state: After the last step of an epoch.
+        circuits: What its validation evaluated.
+        seconds: Of the whole epoch, validation included.
+    """
+    return replace(
+        state,
+        epoch=state.epoch + 1,
+        sums=EpochSums(),
+        circuits=state.circuits + circuits,
+        seconds=state.seconds + seconds,
+    )
+
+
+def gradient_norm(gradients: Mapping[str, NDArray[np.float64]]) -> float:
+    """Euclidean norm over all arrays, added up by name in ascending order."""
+    return math.sqrt(sum(float(np.vdot(gradients[name], gradients[name])) for name in sorted(gradients)))

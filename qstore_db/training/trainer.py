@@ -1,0 +1,220 @@
+"""Training a model on a data set, and continuing a run that was stopped."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import replace
+
+from qstore_db.errors import AlreadyExistsError, InvalidArgumentError, UnknownModelError
+from qstore_db.models.classifier import Classifier
+from qstore_db.optimizers.named import optimizer_named
+from qstore_db.training import checkpoints
+from qstore_db.training.active_runs import is_in_training
+from qstore_db.training.checkpoints import Checkpoint
+from qstore_db.training.material import Features, Material, gather
+from qstore_db.training.metrics import compaction
+from qstore_db.training.options import TrainingOptions
+from qstore_db.training.progress import Silence, TrainingProgress
+from qstore_db.training.registry import (
+    ModelVersion,
+    Run,
+    RunStatus,
+    find_model,
+    find_run,
+    find_version,
+    next_run_id,
+    package_versions,
+)
+from qstore_db.training.session import Session
+from qstore_db.training.step import TrainState, start
+from storage_engine.batch import AttachFile, FileReference, Operation, WriteBatch
+from storage_engine.engine import Engine
+from storage_engine.snapshot import Snapshot
+
+_RUN_ATTEMPTS = 16
+
+
+def train(
+    engine: Engine,
+    model: str,
+    dataset: str,
+    options: TrainingOptions | None = None,
+    *,
+    progress: TrainingProgress | None = None,
+) -> Run:
+    """Train the newest specification of a model from fresh parameters; the result is a new version of the model.
+
+    All checks come first: until the run's own row is committed nothing is written. The same rows, options and machine
+    give the same parameters to the last bit.
+
+    Args:
+        engine: The database.
+        model: A registered model.
+        dataset: A stored data set with labels.
+        options: How to train.
+        progress: Called between steps.
+
+    Returns:
+        The finished run; ``run.version`` is the new version.
+
+    Raises:
+        UnknownModelError: There is no such model.
+        UnknownDatasetError: There is no such data set.
+        EmptyDatasetError: A split has no rows.
+        InvalidLabelError: A row has no label, or one that the model does not know.
+        InvalidModelError: The rows do not fit the model.
+        InvalidVectorError: A row cannot be encoded.
+        TrainingInterruptedError: Ctrl-C was pressed; the run can be resumed.
+        InvalidArgumentError: The loss is no longer a number; the run is marked as failed.
+    """
+    options = options or TrainingOptions()
+    snapshot = engine.snapshot()
+    version = find_version(snapshot, model)
+    material = gather(snapshot, dataset, version.spec, options)
+    classifier = Classifier(version.spec, material.fit_reduction(version.spec, options.seed))
+    features, validation = _features(classifier, material)
+    optimizer = optimizer_named(options.optimizer, learning_rate=options.learning_rate)
+    state = start(classifier, optimizer, options.seed)
+    run = _registered(engine, version, material, options, classifier, state)
+    return Session(engine, run, classifier, material, features, validation, state, progress or Silence()).train()
+
+
+def resume(engine: Engine, run_id: int, *, progress: TrainingProgress | None = None) -> Run:
+    """Continue a run from its newest checkpoint: bit for bit what it would have become without the interruption.
+
+    A run that was interrupted continues after its last step; one that failed, or whose process died, after its last
+    checkpoint.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        progress: Called between steps.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UnknownRunError: There is no such run.
+        UnknownModelError: Its model was dropped.
+        InvalidArgumentError: The run is finished or being trained, or its data set has changed.
+        DamagedError: Its checkpoint is damaged.
+        TrainingInterruptedError: Ctrl-C was pressed again.
+    """
+    snapshot = engine.snapshot()
+    run, version = _resumable(engine, snapshot, run_id)
+    checkpoint = checkpoints.load(engine, run.checkpoint) if run.checkpoint is not None else None
+    if checkpoint is None:
+        raise UnknownModelError(
+            f"Run {run_id} has no checkpoint: its model was dropped", fix="Train a new run.", value=run_id
+        )
+    material = gather(snapshot, run.dataset, version.spec, run.options)
+    if material.digest() != run.dataset_digest:
+        raise InvalidArgumentError(
+            f"Data set {run.dataset!r} has changed since run {run_id} read it at version {run.dataset_version}",
+            fix="Train a new run.",
+            value=run.dataset,
+        )
+    classifier = Classifier(version.spec, checkpoint.reduction)
+    features, validation = _features(classifier, material)
+    state = checkpoint.state
+    taken_up = replace(
+        run,
+        status=RunStatus.RUNNING,
+        finished_at=None,
+        error=None,
+        heartbeat_at=engine.clock(),
+        host=platform.node(),
+        process_id=os.getpid(),
+    )
+    trimming = compaction(engine, run_id, steps_done=state.steps, epochs_done=state.epoch - 1)
+    engine.commit(WriteBatch([taken_up.put(), *trimming]))
+    return Session(engine, taken_up, classifier, material, features, validation, state, progress or Silence()).train()
+
+
+def _features(classifier: Classifier, material: Material) -> tuple[Features, Features | None]:
+    validation = None if material.validation is None else Features(classifier, material.validation)
+    return Features(classifier, material.rows), validation
+
+
+def _registered(
+    engine: Engine,
+    version: ModelVersion,
+    material: Material,
+    options: TrainingOptions,
+    classifier: Classifier,
+    state: TrainState,
+) -> Run:
+    # Commits the run with a checkpoint of its start; two threads that want the same number try again.
+    now, digest = engine.clock(), material.digest()
+    for _ in range(_RUN_ATTEMPTS):
+        run_id = next_run_id(engine.snapshot())
+        file = _first_checkpoint(engine, version, run_id, options, classifier, state, now)
+        run = Run(
+            id=run_id,
+            model=version.model,
+            model_uuid=version.uuid,
+            parent_version=version.version,
+            dataset=material.dataset,
+            dataset_version=material.version,
+            dataset_digest=digest,
+            options=options,
+            rows=len(material.rows),
+            validation_rows=0 if material.validation is None else len(material.validation),
+            started_at=now,
+            heartbeat_at=now,
+            host=platform.node(),
+            process_id=os.getpid(),
+            packages=package_versions(),
+            checkpoint=file,
+        )
+        operations: list[Operation] = [AttachFile(file), run.put(new=True)]
+        try:
+            engine.commit(WriteBatch(operations))
+        except AlreadyExistsError:
+            continue
+        return run
+    raise AlreadyExistsError(
+        f"No run number was free in {_RUN_ATTEMPTS} attempts", fix="Start fewer runs at once.", value=version.model
+    )
+
+
+def _first_checkpoint(
+    engine: Engine,
+    version: ModelVersion,
+    run_id: int,
+    options: TrainingOptions,
+    classifier: Classifier,
+    state: TrainState,
+    now: float,
+) -> FileReference:
+    return checkpoints.save(
+        engine,
+        Checkpoint(
+            model=version.model,
+            run_id=run_id,
+            spec=version.spec,
+            options=options,
+            reduction=classifier.reduction,
+            state=state,
+            saved_at=now,
+        ),
+    )
+
+
+def _resumable(engine: Engine, snapshot: Snapshot, run_id: int) -> tuple[Run, ModelVersion]:
+    run = find_run(snapshot, run_id)
+    if run.status is RunStatus.FINISHED:
+        raise InvalidArgumentError(
+            f"Run {run_id} is finished; it became version {run.version} of model {run.model!r}",
+            fix="Start a new run with CALL train or db.train.",
+            value=run_id,
+        )
+    if is_in_training(engine, run_id):
+        raise InvalidArgumentError(f"Run {run_id} is being trained right now", fix="Wait until it ends.", value=run_id)
+    model = find_model(snapshot, run.model)
+    if model.uuid != run.model_uuid:
+        raise UnknownModelError(
+            f"The model {run.model!r} that run {run_id} trained was dropped", fix="Train a new run.", value=run.model
+        )
+    return run, find_version(snapshot, run.model, run.parent_version)

@@ -1,0 +1,1 @@
+"""``CALL``: finding the procedure and binding its arguments."""

@@ -1,0 +1,260 @@
+"""The face of the query floor: text in, results out, over an engine and what the floors above plug in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from query.binder import Catalog
+from query.duckdb_connection import HardenedConnection, Limits
+from query.errors import InvalidFilterError, UnsupportedStatementError
+from query.filter_mapping import parse_filter
+from query.functions import Functions
+from query.own_statements import parse
+from query.parameters import check_names
+from query.parser import Parsed, Parser
+from query.ports import ModelStatements, Procedure, ScalarFunction, SystemTable
+from query.procedures import binding
+from query.processor import Processor
+from query.relations import CollectionRelation, ColumnCache
+from query.result import QueryResult
+from query.statements import Argument, Call, CreateModel, DropModel, Query, Statement
+from query.system import training_data
+from query.system.collections import Collections, Datasets
+from storage_engine.engine import Engine
+from storage_engine.errors import DatabaseClosedError, InvalidArgumentError
+from storage_engine.filters.evaluate import evaluate
+from storage_engine.snapshot import CollectionView, Snapshot
+
+_OWN_TABLES: tuple[SystemTable, ...] = (Collections(), Datasets())
+RESERVED_TABLE_NAMES = frozenset(
+    (
+        *("collections", "datasets", "training_data", "models", "model_versions", "training_runs", "metrics"),
+        *("checkpoints", "jobs", "backends", "states", "state_contexts", "entanglement_groups", "measurements"),
+        "procedures",
+    )
+)
+"""Names of system tables, now and later: no collection may have one of them, in upper or lower case."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Started:
+    connection: HardenedConnection
+    parser: Parser
+    processor: Processor
+
+
+class Session:
+    """Runs SQL text and conditions against the newest commit of an engine. Safe to use from several threads.
+
+    Args:
+        engine: Where the rows are.
+        tables: System tables of the floors above.
+        procedures: What ``CALL`` can run.
+        functions: Scalar functions for queries.
+        models: What ``CREATE MODEL`` and ``DROP MODEL`` do; without it they are refused.
+        limits: What one statement may use.
+
+    Raises:
+        InvalidArgumentError: Two tables, procedures or functions share a name, or one is not in lower case.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        tables: Sequence[SystemTable] = (),
+        procedures: Sequence[Procedure] = (),
+        functions: Sequence[ScalarFunction] = (),
+        models: ModelStatements | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._engine = engine
+        self._tables = {table.name: table for table in (*_OWN_TABLES, *tables)}
+        self._procedures = {procedure.name: procedure for procedure in procedures}
+        self._models = models
+        self._cache = ColumnCache()
+        self._functions = tuple(functions)
+        self._limits = limits or Limits()
+        self._lock = Lock()
+        self._started: _Started | None = None
+        self._closed = False
+        _check_plugged(tables, procedures, functions)
+
+    @property
+    def reserved_names(self) -> frozenset[str]:
+        """Lower-case names of system tables: no collection may have one of them, in upper or lower case."""
+        return RESERVED_TABLE_NAMES | frozenset(self._tables)
+
+    def execute(self, text: str, parameters: Mapping[str, object] | None = None) -> QueryResult:
+        """Run all statements of a text, in order, and return the result of the last.
+
+        Each statement sees what those before it have committed. The text is read and its parameters are checked as a
+        whole before the first statement runs; when one fails, those before it have happened.
+
+        Args:
+            text: SQL.
+            parameters: Values of its ``$names``.
+
+        Raises:
+            SqlSyntaxError: With line and column.
+            QStoreError: The tree of :mod:`query.errors`, and what procedures raise.
+        """
+        given = dict(parameters or {})
+        if not isinstance(text, str):
+            raise InvalidArgumentError(f"The SQL is a {type(text).__name__}", fix="Give a text.", value=text)
+        statements = parse(text)
+        names = self._catalog(self._engine.snapshot()).names()
+        # Reading is repeated when a statement runs: it is remembered, and its tables may have come into being by then.
+        check_names([self._parameters_of(statement, names) for statement in statements], given)
+        results = [self._run(statement, given) for statement in statements]
+        return results[-1]
+
+    def mask(
+        self,
+        view: CollectionView,
+        *,
+        where: str | None = None,
+        filter: Mapping[str, object] | None = None,  # noqa: A002 - the word of the public interface
+        parameters: Mapping[str, object] | None = None,
+    ) -> NDArray[np.bool_] | None:
+        """Which slots of a collection a condition and a filter select.
+
+        Args:
+            view: The collection at a version.
+            where: What would stand after WHERE.
+            filter: See :func:`query.filter_mapping.parse_filter`.
+            parameters: Values of the ``$names`` in ``where``.
+
+        Returns:
+            bool of shape (slot_count,), where both hold; ``None`` where neither is given. Slots of dead rows may be
+            either.
+
+        Raises:
+            SqlSyntaxError: ``where`` is no condition; with line and column.
+            InvalidFilterError: ``filter`` is no filter.
+            UnknownColumnError: A column is not there.
+        """
+        masks = []
+        given = dict(parameters or {})
+        if where is None:
+            check_names([], given)
+        else:
+            parsed, _ = self._duckdb().parser.condition(where, view.schema.name)
+            check_names([parsed.names.parameters], given)
+            catalog = self._catalog(self._engine.snapshot())
+            masks.append(self._duckdb().processor.mask(where, view, catalog, given))
+        if filter is not None:
+            masks.append(self._filtered(view, filter))
+        if not masks:
+            return None
+        return masks[0] if len(masks) == 1 else masks[0] & masks[1]
+
+    def close(self) -> None:
+        """Free DuckDB's memory; later calls raise DatabaseClosedError. Idempotent."""
+        with self._lock:
+            self._closed = True
+            if self._started is not None:
+                self._started.connection.close()
+
+    def _duckdb(self) -> _Started:
+        """DuckDB, started by the first statement: opening a database does not wait for it.
+
+        Raises:
+            QueryError: It cannot be hardened.
+            DatabaseClosedError: The session is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise DatabaseClosedError("The session is closed", fix="Open the database again.")
+            if self._started is None:
+                connection = HardenedConnection(self._limits)
+                functions = Functions(self._functions, connection)
+                parser = Parser(connection, functions)
+                self._started = _Started(connection, parser, Processor(connection, functions, parser))
+            return self._started
+
+    def _filtered(self, view: CollectionView, mapping: Mapping[str, object]) -> NDArray[np.bool_]:
+        predicate = parse_filter(mapping)
+        relation = CollectionRelation(view, self._cache)
+        try:
+            return evaluate(predicate, relation.column_over_slots, view.slot_count)
+        except InvalidArgumentError as error:
+            raise InvalidFilterError(error.what, fix=error.fix, value=error.value) from error
+
+    def _catalog(self, snapshot: Snapshot) -> Catalog:
+        return Catalog(snapshot, self._tables, self._cache)
+
+    def _parameters_of(self, statement: Statement, tables: Sequence[str]) -> set[str]:
+        match statement:
+            case Query():
+                return set(self._duckdb().parser.query(statement, tables).names.parameters)
+            case Call(arguments=arguments):
+                binding.find(statement, self._procedures)
+                return binding.parameter_names(arguments)
+            case CreateModel(options=options, training_query=query):
+                inner = set() if query is None else self._parameters_of(query, tables)
+                return binding.parameter_names(options) | inner
+            case DropModel():
+                return set()
+
+    def _run(self, statement: Statement, parameters: Mapping[str, object]) -> QueryResult:
+        match statement:
+            case Query():
+                return self._query(statement, parameters)
+            case Call():
+                procedure = binding.find(statement, self._procedures)
+                return QueryResult(procedure.call(binding.bind(statement, procedure, parameters)))
+            case CreateModel():
+                return QueryResult(self._create_model(statement, parameters))
+            case DropModel(name=name, if_exists=if_exists):
+                return QueryResult(self._model_statements().drop_model(name, if_exists=if_exists))
+
+    def _query(self, query: Query, parameters: Mapping[str, object]) -> QueryResult:
+        catalog = self._catalog(self._engine.snapshot())
+        parsed: Parsed = self._duckdb().parser.query(query, catalog.names())
+        return self._duckdb().processor.run(parsed, catalog, parameters)
+
+    def _create_model(self, statement: CreateModel, parameters: Mapping[str, object]) -> pa.Table:
+        models = self._model_statements()
+        query = statement.training_query
+        rows = None if query is None else self._query(query, parameters).arrow()
+        return models.create_model(
+            statement.name,
+            _options(statement.options, parameters),
+            or_replace=statement.or_replace,
+            if_not_exists=statement.if_not_exists,
+            training_rows=rows,
+        )
+
+    def _model_statements(self) -> ModelStatements:
+        if self._models is None:
+            raise UnsupportedStatementError(
+                "CREATE MODEL and DROP MODEL are not available here", fix="Open the database with qstore_db."
+            )
+        return self._models
+
+
+def _options(options: Sequence[Argument], parameters: Mapping[str, object]) -> dict[str, object]:
+    return {str(option.name): binding.fill(option.value, parameters) for option in options}
+
+
+def _check_plugged(
+    tables: Sequence[SystemTable], procedures: Sequence[Procedure], functions: Sequence[ScalarFunction]
+) -> None:
+    own = [table.name for table in _OWN_TABLES] + [training_data.NAME]
+    for what, names in (
+        ("table", own + [table.name for table in tables]),
+        ("procedure", [procedure.name for procedure in procedures]),
+        ("function", [function.name for function in functions]),
+    ):
+        for name in names:
+            if names.count(name) > 1 or name != name.lower():
+                raise InvalidArgumentError(
+                    f"The {what} name {name!r} is used twice or is not in lower case", fix="Choose another.", value=name
+                )

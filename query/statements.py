@@ -1,0 +1,85 @@
+"""What a text holds once its words are recognised: our own statements as values, everything else as a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from query.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterReference:
+    """``$name`` where a value is expected; replaced by the bound value when the statement runs."""
+
+    name: str
+
+
+Literal: TypeAlias = "None | bool | int | float | str | list[Literal] | ParameterReference"
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of ``CALL`` or one entry of ``OPTIONS``.
+
+    Args:
+        name: As written, lower case; ``None`` for a positional argument.
+        value: Its value, with parameters not yet filled in.
+        line: Where it stands.
+        column: Where it stands.
+    """
+
+    name: str | None
+    value: Literal
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A statement for DuckDB: it only reads.
+
+    Args:
+        source: The whole statement.
+        body: The same without ``EXPLAIN``; equal to ``source`` where there is none.
+    """
+
+    source: Source
+    body: Source
+
+    @property
+    def explains(self) -> bool:
+        """Whether the plan is asked for instead of, or beside, the rows."""
+        return self.body.start != self.source.start
+
+
+@dataclass(frozen=True, slots=True)
+class CreateModel:
+    """``CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name [OPTIONS (key = value, …)] [AS query]``."""
+
+    name: str
+    options: tuple[Argument, ...]
+    or_replace: bool
+    if_not_exists: bool
+    training_query: Query | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropModel:
+    """``DROP MODEL [IF EXISTS] name``."""
+
+    name: str
+    if_exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``CALL name(argument => value, …)``."""
+
+    name: str
+    arguments: tuple[Argument, ...]
+    line: int
+    column: int
+
+
+Statement: TypeAlias = Query | CreateModel | DropModel | Call

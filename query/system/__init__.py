@@ -1,0 +1,1 @@
+"""System tables that this floor knows by itself: what is in the storage floor, seen as rows."""

@@ -1,0 +1,128 @@
+"""The one place where the state changes: a catalog and a commit's operations give the next catalog.
+
+Commits and recovery both come through :func:`apply`. It decides nothing and refuses nothing: its operations are
+resolved (:mod:`storage_engine.resolution`), which means that collections are given by uuid, rows are whole and carry
+norms, and whatever could be wrong was found before the operation was written to the log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from storage_engine.batch import (
+    AttachFile,
+    CreateCollection,
+    DeleteRecord,
+    DeleteRows,
+    DetachFile,
+    DropCollection,
+    PutRecord,
+    PutRows,
+)
+from storage_engine.catalog import Catalog, CollectionState, TableState
+from storage_engine.json_text import dump_json
+from storage_engine.keyed_table import KeyedTable
+from storage_engine.metadata.types import grown
+from storage_engine.sealed import SealedChunk
+from storage_engine.segment.reference import AttachSegment, SegmentReference
+from storage_engine.vector_store import LIVE, VectorStore
+from storage_engine.wal.entry import LoggedOperation
+
+OpenSegment: TypeAlias = Callable[[SegmentReference, int], SealedChunk]
+"""Maps a segment's files; its rows take the slots from the number given on."""
+
+_NOW = LIVE - 1  # a reader at this LSN sees exactly the rows that nothing has ended yet
+
+
+def apply(catalog: Catalog, lsn: int, operations: Sequence[LoggedOperation], open_segment: OpenSegment) -> Catalog:
+    """Return the catalog at ``lsn``; catalogs before it stay valid. Under the engine's write lock.
+
+    Raises:
+        DamagedError: A segment that an operation names is missing or damaged.
+    """
+    draft = _Draft(catalog, lsn, open_segment)
+    for operation in operations:
+        draft.take(operation)
+    return Catalog(lsn, draft.collections, draft.tables, draft.files)
+
+
+class _Draft:
+    def __init__(self, catalog: Catalog, lsn: int, open_segment: OpenSegment) -> None:
+        self.lsn = lsn
+        self.collections = dict(catalog.collections)
+        self.tables = dict(catalog.tables)
+        self.files = dict(catalog.files)
+        self._open_segment = open_segment
+        self._names = {state.schema.uuid: name for name, state in self.collections.items()}
+
+    def take(self, operation: LoggedOperation) -> None:
+        match operation:
+            case PutRows():
+                self._put(operation)
+            case PutRecord(name, key, value):
+                self._table(name, lambda table: table.put(key, dump_json(dict(value), key).decode(), self.lsn))
+            case DeleteRows(uuid, ids):
+                state = self._collection(uuid)
+                self._replace(state, killed=self._kill(state, ids))
+            case DeleteRecord(name, key):
+                self._table(name, lambda table: table.delete(key, self.lsn))
+            case CreateCollection(schema):
+                self.collections[schema.name] = CollectionState(schema, VectorStore(schema.dimension), lsn=self.lsn)
+                self._names[schema.uuid] = schema.name
+            case DropCollection(uuid):
+                del self.collections[self._names.pop(uuid)]
+            case AttachSegment():
+                self._attach_segment(operation)
+            case AttachFile(file):
+                self.files[file.kind, file.name] = file
+            case DetachFile(kind, name):
+                del self.files[kind, name]
+
+    def _collection(self, uuid: str) -> CollectionState:
+        return self.collections[self._names[uuid]]
+
+    def _put(self, put: PutRows) -> None:
+        assert put.vectors is not None
+        assert put.norms is not None
+        state = self._collection(put.collection)
+        killed = self._kill(state, put.ids)
+        state.rows.append(put.ids, put.vectors, put.norms, put.metadata, self.lsn)
+        if put.metadata is not None:
+            state = dataclasses.replace(state, columns=grown(state.columns, put.metadata.schema))
+        self._replace(state, killed, added=len(put.ids))
+
+    def _attach_segment(self, attach: AttachSegment) -> None:
+        state = self._collection(attach.collection)
+        chunk = self._open_segment(attach.segment, state.rows.slot_count)
+        killed = self._kill(state, attach.deleted_ids)
+        if state.live_count > killed:
+            for ids in chunk.segment.ids.chunks():
+                killed += self._kill(state, ids)
+        state.rows.append_sealed(chunk)
+        columns = grown(state.columns, chunk.segment.metadata_schema())
+        self._replace(dataclasses.replace(state, columns=columns), killed, added=chunk.count)
+
+    def _kill(self, state: CollectionState, ids: Sequence[str]) -> int:
+        if not state.live_count:
+            return 0
+        slots = state.rows.find(ids, state.rows.slot_count, _NOW)
+        slots = slots[slots >= 0]
+        state.rows.kill(slots, self.lsn)
+        return len(slots)
+
+    def _replace(self, state: CollectionState, killed: int, added: int = 0) -> None:
+        self.collections[state.schema.name] = dataclasses.replace(
+            state,
+            slot_count=state.slot_count + added,
+            live_count=state.live_count + added - killed,
+            lsn=self.lsn,
+            cache={},
+        )
+
+    def _table(self, name: str, change: Callable[[KeyedTable], None]) -> None:
+        state = self.tables.get(name)
+        table = KeyedTable() if state is None else state.table
+        change(table)
+        self.tables[name] = TableState(table, table.live_count, self.lsn)

@@ -1,0 +1,345 @@
+"""Commits: validate, log, sync, apply, publish, acknowledge; many threads share one sync.
+
+A thread that wants to commit joins the queue and then waits for the write lock. Whoever gets the lock first takes all
+that are waiting by then, makes one piece of log of them and syncs once; the others find their work done. Nobody ever
+waits for more to come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from storage_engine.apply import apply
+from storage_engine.batch import AttachFile, FileReference, Operation, PutRows
+from storage_engine.bulk import BATCH_BYTES, rough_size, size_of, staged
+from storage_engine.catalog import Catalog, CollectionState
+from storage_engine.errors import (
+    CommitUnknownError,
+    DatabaseClosedError,
+    DatabaseError,
+    InvalidArgumentError,
+    QStoreError,
+)
+from storage_engine.files import Disk
+from storage_engine.recovery import named_files, segment_opener
+from storage_engine.resolution import Resolver
+from storage_engine.snapshot import Snapshot
+from storage_engine.vector_store import FreshChunk
+from storage_engine.wal.entry import LoggedOperation, encode_operations
+from storage_engine.wal.record import MAX_PAYLOAD_BYTES, log_name
+from storage_engine.wal.watermark import Watermark
+from storage_engine.wal.writer import LogWriter
+
+GROUP_BYTES = 1 << 20
+
+
+class _Request:
+    __slots__ = ("error", "operations", "version")
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.operations = operations
+        self.version = 0
+        self.error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.version > 0 or self.error is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The state at the moment when the log was rotated: what a seal writes down.
+
+    Args:
+        catalog: The state; everything after it is in the new log.
+        fresh_rows: How many of its rows only logs held.
+        wal_number: The new log's number.
+        last_crc: Checksum of the last record before.
+    """
+
+    catalog: Catalog
+    fresh_rows: int
+    wal_number: int
+    last_crc: int
+
+
+class Committer:
+    """The newest state of a writable database and the log behind it.
+
+    Args:
+        disk: Where.
+        database_uuid: From the file ``FORMAT``.
+        clock: Gives commit times.
+        sync_each: Sync before acknowledging; otherwise :meth:`flush` is called by somebody soon.
+
+    Attributes:
+        lock: Held by whoever changes the state.
+        catalog: The newest state.
+        named: For each log file still needed, the files that its records name.
+        staged: Files that were staged and not attached yet.
+        fresh_rows: Rows written since the newest manifest.
+        changed_at: When :attr:`catalog` last changed, by the process's own steady clock.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        database_uuid: str,
+        clock: Callable[[], float],
+        *,
+        catalog: Catalog,
+        log: LogWriter,
+        watermark: Watermark,
+        named: dict[int, set[str]],
+        sync_each: bool,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.catalog = catalog
+        self.named = named
+        self.staged: dict[tuple[str, str], FileReference] = {}
+        self.fresh_rows = catalog_fresh_rows(catalog)
+        self.changed_at = 0.0
+        self._disk = disk
+        self._uuid = database_uuid
+        self._clock = clock
+        self._log = log
+        self._watermark = watermark
+        self._said_durable = 0
+        self._sync_each = sync_each
+        self._snapshot = Snapshot(catalog)
+        self._queue: deque[_Request] = deque()
+        self._poison = ""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest acknowledged state."""
+        return self._snapshot
+
+    @property
+    def log_bytes(self) -> int:
+        """Length of the open log file."""
+        return self._log.size
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether commits were acknowledged that :meth:`flush` has yet to make durable."""
+        return not self._poison and self._log.durable_lsn < self._log.last_lsn
+
+    @property
+    def poison(self) -> str:
+        """Why nothing can be committed any more; empty while it can."""
+        return self._poison
+
+    def commit(self, operations: Sequence[Operation]) -> int:
+        """Make a batch durable and visible; see :meth:`storage_engine.engine.Engine.commit`."""
+        request = _Request(operations)
+        self._queue.append(request)
+        try:
+            with self.lock:
+                while not request.done:
+                    self._lead()
+        except BaseException:
+            # Interrupted while waiting or leading: what has not been tried must not be committed behind the caller.
+            with contextlib.suppress(ValueError):
+                self._queue.remove(request)
+            raise
+        if request.error is not None:
+            raise request.error
+        return request.version
+
+    def flush(self) -> None:
+        """Make durable what was acknowledged before being synced. Under no other lock.
+
+        Raises:
+            CommitUnknownError: The disk failed; nothing can be committed any more.
+        """
+        with self.lock:
+            if self._poison:
+                return
+            try:
+                self._log.sync()
+            except DatabaseError as error:
+                self.give_up(error.what)
+                raise
+            self._say_durable()
+
+    def rotate(self) -> Frozen:
+        """Let commits go on in a new log file. The caller holds :attr:`lock`.
+
+        Raises:
+            DiskError: No new log could be made; commits go on in the old one.
+            CommitUnknownError: The old log could not be synced; nothing can be committed any more.
+        """
+        self.check_usable()
+        self.flush()
+        number = self._log.number + 1
+        # A leftover of an earlier attempt holds nothing: no record is written before the switch below.
+        if self._disk.exists(log_name(number)):
+            self._disk.unlink(log_name(number))
+        log = LogWriter.create(
+            self._disk,
+            self._uuid,
+            number,
+            first_lsn=self._log.last_lsn + 1,
+            previous_crc=self._log.last_crc,
+            created_at=self._clock(),
+        )
+        self._log.close()
+        self._log = log
+        self.named[number] = set()
+        return Frozen(self.catalog, self.fresh_rows, number, log.last_crc)
+
+    def sealed(self, frozen: Frozen) -> None:
+        """Count the rows of a frozen state as sealed. The caller holds :attr:`lock`."""
+        self.fresh_rows -= frozen.fresh_rows
+
+    def exchange(self, states: Mapping[str, CollectionState]) -> None:
+        """Put collections' rows elsewhere without changing what they are. The caller holds :attr:`lock`.
+
+        Args:
+            states: By uuid; those of collections dropped meanwhile are ignored.
+        """
+        collections = {
+            name: states.get(state.schema.uuid, state) for name, state in self.catalog.collections.items()
+        }
+        self.catalog = Catalog(self.catalog.lsn, collections, self.catalog.tables, self.catalog.files)
+        self._snapshot = Snapshot(self.catalog)
+
+    def check_usable(self) -> None:
+        """Raise DatabaseClosedError if nothing can be committed any more."""
+        if self._poison:
+            raise DatabaseClosedError(
+                f"the database takes no more commits: {self._poison}", fix="Open it again.", value=self._poison
+            )
+
+    def give_up(self, why: str) -> None:
+        """Refuse all commits from now on: memory and disk may differ."""
+        self._poison = self._poison or why
+
+    def close(self) -> None:
+        """Sync, write down what is durable, give the files back. Idempotent; a poisoned log is left as it is.
+
+        Raises:
+            CommitUnknownError: Commits that were acknowledged before being synced could not be synced.
+        """
+        with self.lock:
+            try:
+                if not self._poison:
+                    self._log.sync()
+                    self._watermark.write(self._log.durable_lsn, sync=True)
+            finally:
+                self.give_up("the handle was closed")
+                self._log.close()
+                self._watermark.close()
+
+    # -- one group -------------------------------------------------------------------------------------------------
+
+    def _lead(self) -> None:
+        group = self._take_waiting()
+        try:
+            self._commit_group(group)
+        except QStoreError as error:
+            for request in group:
+                if not request.done:
+                    request.error = error
+        finally:
+            # Something unforeseen ends this thread's turn; the others try again with what is left.
+            self._queue.extendleft(request for request in reversed(group) if not request.done)
+
+    def _take_waiting(self) -> list[_Request]:
+        group, size = [self._queue.popleft()], 0
+        while self._queue:
+            size += rough_size(group[-1].operations)
+            if size > GROUP_BYTES:
+                break
+            group.append(self._queue.popleft())
+        return group
+
+    def _commit_group(self, group: Sequence[_Request]) -> None:
+        self.check_usable()
+        if self._log.last_lsn != self.catalog.lsn:
+            self.give_up("a commit was interrupted after it had been written")
+            self.check_usable()
+        resolver = Resolver(self.catalog, self.staged.values())
+        accepted: list[tuple[_Request, list[LoggedOperation]]] = []
+        payloads: list[bytes] = []
+        for request in group:
+            lsn = self._log.last_lsn + len(accepted) + 1
+            try:
+                operations, after = resolver.resolve(request.operations)
+                operations, payload = self._encoded(operations, lsn)
+            except Exception as error:  # noqa: BLE001 - raised again in the thread that gave the batch
+                request.error = error
+                continue
+            resolver = after
+            accepted.append((request, operations))
+            payloads.append(payload)
+        if not accepted:
+            return
+        try:
+            self._log.append(payloads, time=self._clock(), sync=self._sync_each)
+        except DatabaseError as error:
+            if self._log.poisoned:
+                self.give_up(error.what)
+            raise
+        self._publish(accepted)
+
+    def _encoded(self, operations: list[LoggedOperation], lsn: int) -> tuple[list[LoggedOperation], bytes]:
+        if size_of(operations) > BATCH_BYTES:
+            operations = staged(self._disk, operations, lsn)
+        payload = encode_operations(operations)
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise InvalidArgumentError(
+                f"the batch has {len(payload)} bytes besides its large rows",
+                fix=f"Split it into batches of at most {MAX_PAYLOAD_BYTES} bytes.",
+                value=len(payload),
+            )
+        return operations, payload
+
+    def _publish(self, accepted: Sequence[tuple[_Request, list[LoggedOperation]]]) -> None:
+        opener = segment_opener(self._disk)
+        catalog = self.catalog
+        for _, operations in accepted:
+            self.named[self._log.number] |= named_files(operations)
+            try:
+                catalog = apply(catalog, catalog.lsn + 1, operations, opener)
+            except DatabaseError as error:
+                self.give_up(error.what)
+                raise CommitUnknownError(
+                    f"a commit was written but could not be applied: {error.what}", fix="Open the database again."
+                ) from error
+            for operation in operations:
+                if isinstance(operation, PutRows):
+                    self.fresh_rows += len(operation.ids)
+                elif isinstance(operation, AttachFile):
+                    self.staged.pop((operation.file.kind, operation.file.name), None)
+        self.changed_at = time.monotonic()
+        first = self.catalog.lsn + 1
+        self.catalog = catalog
+        self._snapshot = Snapshot(catalog)
+        if self._sync_each:
+            self._say_durable()
+        for version, (request, _) in enumerate(accepted, first):
+            request.version = version
+
+    def _say_durable(self) -> None:
+        if self._log.durable_lsn > self._said_durable:
+            # Not synced: readers see it at once, and after a power cut an old statement is still a true one.
+            self._watermark.write(self._log.durable_lsn)
+            self._said_durable = self._log.durable_lsn
+
+
+
+def catalog_fresh_rows(catalog: Catalog) -> int:
+    """Rows that are in no segment."""
+    return sum(
+        rows
+        for state in catalog.collections.values()
+        for chunk, rows in state.rows.parts(state.slot_count)
+        if isinstance(chunk, FreshChunk)
+    )

@@ -1,0 +1,495 @@
+"""The one door to the disk: a small port, and its implementation over a real directory.
+
+Every byte that Q-Store stores passes through the calls of :class:`Disk`. Each call does one thing and hides nothing,
+so that an implementation which loses power at any call, or fails the n-th one, can stand in for the real directory.
+
+Names are relative to the database directory and use ``/``: ``wal/0000000001.wal``. They never come from users.
+Errors of the operating system become :class:`DiskError` here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from storage_engine.errors import DatabaseError
+
+ROOT = ""
+"""The name of the database directory itself, for the calls that take a directory."""
+
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
+_NAME = re.compile(r"(?:FORMAT|LOCK|SYNCED)|[a-z0-9_-][a-z0-9._-]*(?:/[a-z0-9_-][a-z0-9._-]*)*")
+_MAX_NAME = 120
+_READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_WRITE_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+
+class DiskError(DatabaseError):
+    """The operating system refused a call on one file.
+
+    Writers catch it and decide whether it means "nothing was stored" or "nobody knows"; elsewhere it travels up.
+
+    Args:
+        operation: The call that failed, as named in :class:`Disk`.
+        name: The file, relative to the database directory.
+        code: The ``errno`` value.
+        reason: The system's own words.
+    """
+
+    def __init__(self, operation: str, name: str, code: int, reason: str) -> None:
+        self.operation = operation
+        self.name = name
+        self.errno = code
+        symbol = errno.errorcode.get(code, str(code))
+        fix = "Free some space and open the database again." if self.full else "Check the disk and its permissions."
+        super().__init__(
+            f"the disk refused to {operation} {name or 'the database directory'}: {reason} ({symbol})",
+            fix=fix,
+            value=name,
+        )
+
+    @property
+    def full(self) -> bool:
+        """Whether the disk, or the user's quota, is full."""
+        return self.errno in _FULL
+
+    @property
+    def missing(self) -> bool:
+        """Whether the file is not there."""
+        return self.errno == errno.ENOENT
+
+    @property
+    def exists(self) -> bool:
+        """Whether a name was taken that had to be free."""
+        return self.errno == errno.EEXIST
+
+
+class Handle:
+    """An open file of one :class:`Disk`; passed back to it and closed by :meth:`Disk.close`."""
+
+    __slots__ = ("descriptor", "name", "state")
+
+    def __init__(self, name: str, descriptor: int = -1, state: object = None) -> None:
+        self.name = name
+        self.descriptor = descriptor
+        self.state = state
+
+
+class Disk(Protocol):
+    """One directory tree. All calls may be made from any thread; a handle is used by one thread at a time.
+
+    Every call raises :class:`DiskError` when the system refuses it, and :class:`ValueError` for a name that breaks
+    the rules of :func:`check_name` (a defect of the program, not of the disk).
+    """
+
+    def create(self, name: str) -> Handle:
+        """Create an empty file and open it for reading and writing; the name must be free (``DiskError.exists``)."""
+        ...
+
+    def open(self, name: str) -> Handle:
+        """Open an existing file for reading and writing."""
+        ...
+
+    def write(self, handle: Handle, offset: int, data: Bytes) -> int:
+        """Write at ``offset`` and return how many bytes were taken, which may be fewer than given."""
+        ...
+
+    def truncate(self, handle: Handle, length: int) -> None:
+        """Cut the file, or extend it with zeros, to ``length`` bytes."""
+        ...
+
+    def sync(self, handle: Handle) -> None:
+        """Return once the file's bytes and length survive a power cut. After an error nothing is known about them."""
+        ...
+
+    def lock(self, handle: Handle) -> bool:
+        """Take the exclusive advisory lock of an open file without waiting; ``False`` if somebody else has it."""
+        ...
+
+    def close(self, handle: Handle) -> None:
+        """Give the handle back, and with it its lock. Closing twice is allowed. Makes nothing durable."""
+        ...
+
+    def sync_directory(self, directory: str) -> None:
+        """Return once all names created, renamed and removed in ``directory`` survive a power cut."""
+        ...
+
+    def make_directory(self, directory: str) -> None:
+        """Create one directory; fine if it is there. Its name is durable after syncing the directory above."""
+        ...
+
+    def rename(self, source: str, target: str) -> None:
+        """Give a file a new name that must be free (``DiskError.exists``). Within one directory, by one writer."""
+        ...
+
+    def replace(self, source: str, target: str) -> None:
+        """Give a file a new name in one step, taking the place of the file that has it."""
+        ...
+
+    def unlink(self, name: str) -> None:
+        """Remove a name. Mappings made before stay readable."""
+        ...
+
+    def list(self, directory: str) -> list[str]:
+        """The entries of a directory (last parts only, sorted), whatever their names; empty if it is not there."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether a file or directory of that name is there."""
+        ...
+
+    def size(self, name: str) -> int:
+        """The file's length in bytes."""
+        ...
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes from ``offset`` on; at most ``length``, fewer only where the file ends."""
+        ...
+
+    def map(self, name: str) -> memoryview:
+        """The whole file as read-only memory that stays valid after :meth:`unlink`.
+
+        Only for finished files that nobody writes or cuts any more.
+        """
+        ...
+
+    def free_space(self) -> int:
+        """Bytes that may still be written by this user."""
+        ...
+
+    def shut(self) -> None:
+        """Give back what the disk itself holds open; handles and mappings stay valid. Idempotent; no call after it."""
+        ...
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it may be a file of a database.
+
+    Lower-case letters, digits, ``.``, ``_`` and ``-``, at most 120 characters, parts separated by single ``/`` and not
+    starting with a dot; besides these only ``FORMAT``, ``LOCK`` and ``SYNCED``.
+
+    Raises:
+        ValueError: For every other name.
+    """
+    if len(name) > _MAX_NAME or _NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} may not name a file of a database")
+    return name
+
+
+def parent_of(name: str) -> str:
+    """The directory of a file: ``"wal"`` for ``"wal/1.wal"``, :data:`ROOT` for ``"FORMAT"``."""
+    return name.rpartition("/")[0]
+
+
+def write_all(disk: Disk, handle: Handle, offset: int, data: Bytes) -> None:
+    """Write all of ``data`` at ``offset``, in as many calls as the system wants.
+
+    Raises:
+        DiskError: The system refused part of it; some bytes may have been written.
+    """
+    written = disk.write(handle, offset, data)
+    if written == len(data):
+        return
+    view = memoryview(data).cast("B")
+    while written < len(view):
+        step = disk.write(handle, offset + written, view[written:])
+        if step == 0:
+            raise DiskError("write", handle.name, errno.ENOSPC, "no byte was taken")
+        written += step
+
+
+def replace_file(disk: Disk, name: str, data: Bytes) -> None:
+    """Create or replace a small file so that after a crash either the old or the whole new content is there.
+
+    Raises:
+        DiskError: The old content still stands, unless the operation was ``sync_directory``.
+    """
+    temporary = name.lower() + ".tmp"
+    if disk.exists(temporary):
+        disk.unlink(temporary)
+    handle = disk.create(temporary)
+    try:
+        write_all(disk, handle, 0, data)
+        disk.sync(handle)
+    finally:
+        disk.close(handle)
+    disk.replace(temporary, name)
+    disk.sync_directory(parent_of(name))
+
+
+def _descriptor(operation: str, handle: Handle) -> int:
+    """The descriptor for the calls that refuse -1 by :class:`ValueError` instead of ``EBADF``."""
+    if handle.descriptor < 0:
+        raise DiskError(operation, handle.name, errno.EBADF, "the handle is closed")
+    return handle.descriptor
+
+
+def _refused(operation: str, name: str, error: OSError) -> DiskError:
+    return DiskError(operation, name, error.errno or errno.EIO, error.strerror or str(error))
+
+
+class RealDisk:
+    """A directory of a POSIX file system.
+
+    Files are made with mode 0600 and directories with 0700. Symbolic links, devices and pipes inside the directory are
+    refused; the directory itself may be reached through a link.
+
+    Args:
+        path: The database directory.
+        create: Make it (and nothing above it) when it is missing.
+
+    Raises:
+        DiskError: The directory is missing, is a file, or may not be entered.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
+        self.path = Path(path)
+        try:
+            if create and not self.path.exists():
+                self.path.mkdir(DIRECTORY_MODE)
+                above = os.open(self.path.absolute().parent, _DIRECTORY_FLAGS)
+                try:
+                    os.fsync(above)
+                finally:
+                    os.close(above)
+            root = os.open(self.path, _DIRECTORY_FLAGS)
+        except OSError as error:
+            raise _refused("open", str(self.path), error) from error
+        self._directories: dict[str, int] = {ROOT: root}
+
+    def __repr__(self) -> str:
+        return f"RealDisk({str(self.path)!r})"
+
+    def create(self, name: str) -> Handle:
+        """See :meth:`Disk.create`."""
+        return Handle(name, self._open("create", name, _WRITE_FLAGS | os.O_CREAT | os.O_EXCL))
+
+    def open(self, name: str) -> Handle:
+        """See :meth:`Disk.open`."""
+        return Handle(name, self._open("open", name, _WRITE_FLAGS))
+
+    def write(self, handle: Handle, offset: int, data: Bytes) -> int:
+        """See :meth:`Disk.write`."""
+        try:
+            return os.pwrite(handle.descriptor, data, offset)
+        except OSError as error:
+            raise _refused("write", handle.name, error) from error
+
+    def truncate(self, handle: Handle, length: int) -> None:
+        """See :meth:`Disk.truncate`."""
+        try:
+            os.ftruncate(handle.descriptor, length)
+        except OSError as error:
+            raise _refused("truncate", handle.name, error) from error
+
+    def sync(self, handle: Handle) -> None:
+        """See :meth:`Disk.sync`."""
+        try:
+            _sync_data(_descriptor("sync", handle))
+        except OSError as error:
+            raise _refused("sync", handle.name, error) from error
+
+    def lock(self, handle: Handle) -> bool:
+        """See :meth:`Disk.lock`. ``flock``, which closing another descriptor of the same file does not release."""
+        try:
+            fcntl.flock(_descriptor("lock", handle), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise _refused("lock", handle.name, error) from error
+        return True
+
+    def close(self, handle: Handle) -> None:
+        """See :meth:`Disk.close`."""
+        descriptor, handle.descriptor = handle.descriptor, -1
+        if descriptor >= 0:
+            try:
+                os.close(descriptor)
+            except OSError as error:
+                raise _refused("close", handle.name, error) from error
+
+    def sync_directory(self, directory: str) -> None:
+        """See :meth:`Disk.sync_directory`."""
+        try:
+            _sync_directory(self._directory(directory))
+        except OSError as error:
+            raise _refused("sync_directory", directory, error) from error
+
+    def make_directory(self, directory: str) -> None:
+        """See :meth:`Disk.make_directory`."""
+        above, last = self._place("make_directory", directory)
+        try:
+            os.mkdir(last, DIRECTORY_MODE, dir_fd=above)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise _refused("make_directory", directory, error) from error
+
+    def rename(self, source: str, target: str) -> None:
+        """See :meth:`Disk.rename`."""
+        # The writer's lock makes the two steps safe: nobody else creates names in this directory.
+        if self.exists(target):
+            raise DiskError("rename", target, errno.EEXIST, "the name is taken")
+        self._move("rename", source, target)
+
+    def replace(self, source: str, target: str) -> None:
+        """See :meth:`Disk.replace`."""
+        self._move("replace", source, target)
+
+    def unlink(self, name: str) -> None:
+        """See :meth:`Disk.unlink`."""
+        above, last = self._place("unlink", name)
+        try:
+            os.unlink(last, dir_fd=above)
+        except OSError as error:
+            raise _refused("unlink", name, error) from error
+
+    def list(self, directory: str) -> list[str]:
+        """See :meth:`Disk.list`."""
+        try:
+            return sorted(os.listdir(self._directory(directory)))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _refused("list", directory, error) from error
+
+    def exists(self, name: str) -> bool:
+        """See :meth:`Disk.exists`."""
+        try:
+            above, last = self._place("exists", name)
+            os.stat(last, dir_fd=above, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except DiskError as error:
+            if error.missing:
+                return False
+            raise
+        except OSError as error:
+            raise _refused("exists", name, error) from error
+        return True
+
+    def size(self, name: str) -> int:
+        """See :meth:`Disk.size`."""
+        above, last = self._place("size", name)
+        try:
+            return os.stat(last, dir_fd=above, follow_symlinks=False).st_size
+        except OSError as error:
+            raise _refused("size", name, error) from error
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """See :meth:`Disk.read`."""
+        descriptor = self._open("read", name, _READ_FLAGS)
+        try:
+            rest = os.fstat(descriptor).st_size - offset
+            wanted = rest if length is None else min(length, rest)
+            parts = []
+            while wanted > 0:
+                part = os.pread(descriptor, wanted, offset)
+                if not part:
+                    break
+                parts.append(part)
+                offset += len(part)
+                wanted -= len(part)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        except OSError as error:
+            raise _refused("read", name, error) from error
+        finally:
+            os.close(descriptor)
+
+    def map(self, name: str) -> memoryview:
+        """See :meth:`Disk.map`. From Python 3.13 on a mapping holds no file descriptor."""
+        descriptor = self._open("map", name, _READ_FLAGS)
+        try:
+            length = os.fstat(descriptor).st_size
+            if length == 0:
+                return memoryview(b"")
+            if sys.version_info >= (3, 13):
+                return memoryview(mmap.mmap(descriptor, length, access=mmap.ACCESS_READ, trackfd=False))
+            return memoryview(mmap.mmap(descriptor, length, access=mmap.ACCESS_READ))
+        except OSError as error:
+            raise _refused("map", name, error) from error
+        finally:
+            os.close(descriptor)
+
+    def free_space(self) -> int:
+        """See :meth:`Disk.free_space`."""
+        try:
+            numbers = os.fstatvfs(self._directories[ROOT])
+        except OSError as error:
+            raise _refused("free_space", ROOT, error) from error
+        return numbers.f_bavail * numbers.f_frsize
+
+    def shut(self) -> None:
+        """Give back the descriptors of the directories; open handles and mappings stay valid. Idempotent."""
+        directories, self._directories = self._directories, {}
+        for descriptor in directories.values():
+            os.close(descriptor)
+
+    def _directory(self, directory: str) -> int:
+        """A descriptor of a directory, each step opened without following links; kept until :meth:`shut`."""
+        known = self._directories.get(directory)
+        if known is not None:
+            return known
+        above, _, last = check_name(directory).rpartition("/")
+        opened = os.open(last, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=self._directory(above))
+        kept = self._directories.setdefault(directory, opened)
+        if kept != opened:  # another thread was first
+            os.close(opened)
+        return kept
+
+    def _place(self, operation: str, name: str) -> tuple[int, str]:
+        above, _, last = check_name(name).rpartition("/")
+        try:
+            return self._directory(above), last
+        except OSError as error:
+            raise _refused(operation, name, error) from error
+
+    def _open(self, operation: str, name: str, flags: int) -> int:
+        above, last = self._place(operation, name)
+        try:
+            descriptor = os.open(last, flags, FILE_MODE, dir_fd=above)
+        except OSError as error:
+            raise _refused(operation, name, error) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise DiskError(operation, name, errno.EINVAL, "not a regular file")
+        return descriptor
+
+    def _move(self, operation: str, source: str, target: str) -> None:
+        source_above, source_last = self._place(operation, source)
+        target_above, target_last = self._place(operation, target)
+        try:
+            os.replace(source_last, target_last, src_dir_fd=source_above, dst_dir_fd=target_above)
+        except OSError as error:
+            raise _refused(operation, target, error) from error
+
+
+if sys.platform == "darwin":
+
+    def _sync_data(descriptor: int) -> None:
+        # fsync on macOS stops at the drive's cache; this does not.
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+
+    def _sync_directory(descriptor: int) -> None:
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+
+else:
+
+    def _sync_data(descriptor: int) -> None:
+        os.fdatasync(descriptor)
+
+    def _sync_directory(descriptor: int) -> None:
+        os.fsync(descriptor)

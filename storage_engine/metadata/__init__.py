@@ -1,0 +1,1 @@
+"""Metadata columns: how their types grow, and where their values lie."""

@@ -1,0 +1,111 @@
+"""How manifests and log records name a sealed segment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from storage_engine.staged_file import StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentReference:
+    """One sealed segment: immutable rows of one collection.
+
+    Args:
+        uuid: 32 hexadecimal digits; the files are ``seg/<uuid>.vec``, ``.ids`` and ``.meta``.
+        collection: UUID of the collection.
+        rows: Number of rows, at least 1.
+        dimension: Length of each vector.
+        first_lsn: Smallest born LSN of its rows.
+        last_lsn: Largest born LSN of its rows.
+        vectors: The file of vectors, norms and born LSNs.
+        ids: The file of ids with its hash index.
+        metadata: The Parquet file, or ``None`` if the rows have no metadata column.
+    """
+
+    uuid: str
+    collection: str
+    rows: int
+    dimension: int
+    first_lsn: int
+    last_lsn: int
+    vectors: StoredFile
+    ids: StoredFile
+    metadata: StoredFile | None
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """All files of the segment, without deletions."""
+        both = (self.vectors, self.ids)
+        return both if self.metadata is None else (*both, self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class AttachSegment:
+    """Operation in a log record: a bulk load whose rows were staged as a segment before the commit.
+
+    Applying it is like ``PutRows`` in mode ``upsert`` with the segment's rows: a stored row of the same id dies and the
+    segment's row takes its place.
+
+    Args:
+        collection: UUID of the collection.
+        segment: The staged segment; its files are durable before the record is written.
+        deleted_ids: Further ids that die with this commit.
+    """
+
+    collection: str
+    segment: SegmentReference
+    deleted_ids: tuple[str, ...] = ()
+
+
+def file_to_json(file: StoredFile | None) -> list[Any] | None:
+    """``[name, length, sha256]``, or ``None``."""
+    return None if file is None else [file.name, file.length, file.sha256]
+
+
+def file_from_json(value: Any) -> StoredFile:
+    """Inverse of :func:`file_to_json` for a present file.
+
+    Raises:
+        ValueError: The value has another shape.
+    """
+    match value:
+        case [str(name), int(length), str(sha256)] if length >= 0:
+            return StoredFile(name, length, sha256)
+    raise ValueError(f"not a file reference: {value!r}")
+
+
+def reference_to_json(reference: SegmentReference) -> dict[str, Any]:
+    """A JSON object of plain values."""
+    return {
+        "uuid": reference.uuid,
+        "collection": reference.collection,
+        "rows": reference.rows,
+        "dimension": reference.dimension,
+        "first_lsn": reference.first_lsn,
+        "last_lsn": reference.last_lsn,
+        "vectors": file_to_json(reference.vectors),
+        "ids": file_to_json(reference.ids),
+        "metadata": file_to_json(reference.metadata),
+    }
+
+
+def reference_from_json(value: Mapping[str, Any]) -> SegmentReference:
+    """Inverse of :func:`reference_to_json`.
+
+    Raises:
+        ValueError, TypeError, KeyError: The value has another shape.
+    """
+    return SegmentReference(
+        uuid=str(value["uuid"]),
+        collection=str(value["collection"]),
+        rows=int(value["rows"]),
+        dimension=int(value["dimension"]),
+        first_lsn=int(value["first_lsn"]),
+        last_lsn=int(value["last_lsn"]),
+        vectors=file_from_json(value["vectors"]),
+        ids=file_from_json(value["ids"]),
+        metadata=None if value["metadata"] is None else file_from_json(value["metadata"]),
+    )

@@ -1,0 +1,381 @@
+"""One collection's rows: append-only arrays shared by all snapshots.
+
+Rows get slots in the order of their commits. A slot is never written again except for one number: the LSN at which the
+row died. A reader at LSN ``v`` that knows how many slots existed then sees slot ``s`` exactly if ``s`` is below that
+count and ``died[s] > v``; what later commits append or kill does not change that answer. So a snapshot costs nothing
+to take, and writers never wait for readers.
+
+Slots lie in chunks. A :class:`FreshChunk` is a buffer that still fills (rows that only the log holds); a
+:class:`storage_engine.sealed.SealedChunk` is one immutable segment file, mapped. Only the thread that holds the
+engine's write lock calls the methods that change something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from storage_engine.metadata.pieces import Piece, appended, pieces_from
+
+if TYPE_CHECKING:
+    from storage_engine.index.walker import Walker
+
+LIVE = np.iinfo(np.int64).max
+_FIRST_CHUNK_ROWS = 64
+_CHUNK_BYTES = 4 << 20
+
+
+class Chunk(Protocol):
+    """A range of slots. Arrays may be longer than the rows they hold so far."""
+
+    @property
+    def start(self) -> int:
+        """First slot."""
+
+    @property
+    def count(self) -> int:
+        """Rows held."""
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Shape (>= count, dimension)."""
+
+    @property
+    def norms(self) -> NDArray[np.float32]:
+        """Shape (>= count,)."""
+
+    @property
+    def unchecked(self) -> NDArray[np.float32]:
+        """The same array, without checking bytes that come from a file."""
+
+    def confirm(self, positions: NDArray[np.int64] | None) -> None:
+        """Check what was read through :attr:`unchecked`: some rows, or all."""
+
+    def walker(self) -> Walker | None:
+        """A graph over exactly these rows, if there is one."""
+
+    def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of some rows, copied."""
+
+    def born(self, count: int) -> NDArray[np.int64]:
+        """LSN of the commit that wrote each of the first ``count`` rows."""
+
+    def died(self, count: int) -> NDArray[np.int64] | None:
+        """LSN at which each of the first ``count`` rows died, ``LIVE`` for the living; None: no row has died yet."""
+
+    def kill(self, positions: NDArray[np.int64], lsn: int) -> None:
+        """Let the rows at ``positions`` end at ``lsn``."""
+
+    def ids(self, positions: NDArray[np.int64]) -> list[str]:
+        """Ids of rows."""
+
+    def id_array(self, count: int) -> pa.Array:
+        """Ids of the first ``count`` rows as an Arrow string array."""
+
+
+class LookupChunk(Chunk, Protocol):
+    """A chunk that finds ids by itself, by the index in its file, and brings its own metadata."""
+
+    def piece(self) -> Piece:
+        """The metadata of the chunk's slots."""
+
+    def moved(self, start: int, first: int = 0) -> LookupChunk:
+        """The same rows as slots from ``start`` on; ``first`` is 0, since a segment is never cut."""
+
+    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """The newest row of each id, shape (len(ids),); -1 where there is none.
+
+        Older rows of an id need not be found: whoever holds this chunk reads at a version at which they are dead.
+        """
+
+
+class FreshChunk:
+    """Rows that only the log holds, in a buffer of fixed capacity."""
+
+    __slots__ = ("_born", "_died", "_has_died", "_ids", "_norms", "_vectors", "count", "start")
+
+    def __init__(self, start: int, capacity: int, dimension: int) -> None:
+        self.start = start
+        self.count = 0
+        self._vectors = np.empty((capacity, dimension), np.float32)
+        self._norms = np.empty(capacity, np.float32)
+        self._born = np.empty(capacity, np.int64)
+        self._died = np.full(capacity, LIVE, np.int64)
+        self._has_died = False
+        self._ids: list[str] = []
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Shape (capacity, dimension)."""
+        return self._vectors
+
+    @property
+    def norms(self) -> NDArray[np.float32]:
+        """Shape (capacity,)."""
+        return self._norms
+
+    @property
+    def free(self) -> int:
+        """Rows that still fit."""
+        return len(self._norms) - self.count
+
+    @property
+    def unchecked(self) -> NDArray[np.float32]:
+        """The same as :attr:`vectors`."""
+        return self._vectors
+
+    def confirm(self, positions: NDArray[np.int64] | None) -> None:
+        """Nothing to check: the rows never left this process."""
+
+    def walker(self) -> None:
+        """Fresh rows have no graph."""
+        return
+
+    def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :class:`Chunk`."""
+        return self._vectors[positions]
+
+    def born(self, count: int) -> NDArray[np.int64]:
+        """See :class:`Chunk`."""
+        return self._born[:count]
+
+    def died(self, count: int) -> NDArray[np.int64] | None:
+        """See :class:`Chunk`."""
+        return self._died[:count] if self._has_died else None
+
+    def kill(self, positions: NDArray[np.int64], lsn: int) -> None:
+        """See :class:`Chunk`."""
+        self._died[positions] = lsn
+        self._has_died = True
+
+    def ids(self, positions: NDArray[np.int64]) -> list[str]:
+        """See :class:`Chunk`."""
+        return [self._ids[position] for position in positions.tolist()]
+
+    def id_array(self, count: int) -> pa.Array:
+        """See :class:`Chunk`."""
+        return pa.array(self._ids[:count], pa.string())
+
+    def extend(self, ids: Sequence[str], vectors: NDArray[np.float32], norms: NDArray[np.float32], lsn: int) -> None:
+        """Append rows; the caller has seen that they fit."""
+        end = self.count + len(ids)
+        self._vectors[self.count : end] = vectors
+        self._norms[self.count : end] = norms
+        self._born[self.count : end] = lsn
+        self._ids.extend(ids)
+        self.count = end
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Chunks in slot order and where each begins; replaced as a whole, so that a reader sees one consistent list."""
+
+    chunks: tuple[Chunk, ...]
+    starts: NDArray[np.int64]
+
+    def with_chunk(self, chunk: Chunk) -> Layout:
+        """The layout with one more chunk at its end."""
+        return Layout((*self.chunks, chunk), np.append(self.starts, chunk.start))
+
+
+class VectorStore:
+    """All rows of one collection.
+
+    Args:
+        dimension: Length of each vector.
+        sealed: Segments to begin with, in slot order.
+    """
+
+    def __init__(self, dimension: int, sealed: Sequence[LookupChunk] = ()) -> None:
+        self.dimension = dimension
+        self.layout = Layout((), np.empty(0, np.int64))
+        self.pieces: tuple[Piece, ...] = ()
+        self.slot_count = 0
+        self._lookups: tuple[LookupChunk, ...] = ()
+        self._fresh_slots: dict[str, int] = {}
+        self._earlier: dict[int, int] = {}  # slot of a fresh row → the fresh slot that had its id before
+        for chunk in sealed:
+            self.append_sealed(chunk)
+
+    # -- changing, under the engine's write lock -------------------------------------------------------------------
+
+    def append(
+        self,
+        ids: Sequence[str],
+        vectors: NDArray[np.float32],
+        norms: NDArray[np.float32],
+        metadata: pa.Table | None,
+        lsn: int,
+    ) -> None:
+        """Add rows at the end. Cost: one copy of the vectors."""
+        self.pieces = appended(self.pieces, Piece.of(self.slot_count, len(ids), metadata))
+        self._remember(self.slot_count, ids)
+        done = 0
+        while done < len(ids):
+            chunk = self._chunk_with_room()
+            take = min(chunk.free, len(ids) - done)
+            part = slice(done, done + take)
+            chunk.extend(ids[part], vectors[part], norms[part], lsn)
+            done += take
+        self.slot_count += len(ids)
+
+    def append_sealed(self, chunk: LookupChunk) -> None:
+        """Add a segment at the end; ``chunk.start`` equals :attr:`slot_count`."""
+        assert chunk.start == self.slot_count
+        self.pieces = (*self.pieces, chunk.piece())
+        self.layout = self.layout.with_chunk(chunk)
+        self._lookups = (chunk, *self._lookups)
+        self.slot_count += chunk.count
+
+    def kill(self, slots: NDArray[np.int64], lsn: int) -> None:
+        """Let rows end at ``lsn``."""
+        for chunk, _, positions in self.owners(slots):
+            chunk.kill(positions, lsn)
+
+    def succeeded(self, sealed: Sequence[LookupChunk], covered: int) -> VectorStore:
+        """A new store with the same rows, whose first part lies in other segments. This one must not change any more.
+
+        Args:
+            sealed: Segments from slot 0 on that stand for the first ``covered`` slots of this store.
+            covered: Slots beyond follow unchanged, renumbered if the segments hold fewer rows.
+        """
+        store = VectorStore(self.dimension, sealed)
+        shift = store.slot_count - covered
+        for chunk in self.layout.chunks:
+            first = max(0, covered - chunk.start)
+            if first >= chunk.count and chunk.count:
+                continue
+            moved = chunk.moved(chunk.start + first + shift, first)
+            store.layout = store.layout.with_chunk(moved)
+            if isinstance(moved, FreshChunk):
+                store._remember(moved.start, moved._ids[: moved.count])
+            else:
+                store._lookups = (moved, *store._lookups)
+        store.pieces = (*store.pieces, *pieces_from(self.pieces, covered, shift))
+        store.slot_count = self.slot_count + shift
+        return store
+
+    def _remember(self, first_slot: int, ids: Sequence[str]) -> None:
+        newest = self._fresh_slots
+        for slot, row_id in enumerate(ids, first_slot):
+            before = newest.get(row_id)
+            if before is not None:
+                self._earlier[slot] = before
+            newest[row_id] = slot
+
+    def _chunk_with_room(self) -> FreshChunk:
+        last = self.layout.chunks[-1] if self.layout.chunks else None
+        if isinstance(last, FreshChunk) and last.free:
+            return last
+        rows = _FIRST_CHUNK_ROWS
+        if isinstance(last, FreshChunk):
+            rows = max(rows, min(2 * last.count, _CHUNK_BYTES // (4 * self.dimension)))
+        end = last.start + last.count if last is not None else 0
+        chunk = FreshChunk(end, rows, self.dimension)
+        self.layout = self.layout.with_chunk(chunk)
+        return chunk
+
+    # -- reading, from any thread ----------------------------------------------------------------------------------
+
+    def find(self, ids: Sequence[str], slot_count: int, lsn: int) -> NDArray[np.int64]:
+        """Slots of ids as a reader at ``lsn`` sees them, -1 where absent. Cost: O(ids · segments)."""
+        found = self._find_fresh(ids, slot_count, lsn)
+        missing = np.nonzero(found < 0)[0]
+        for chunk in self._lookups:
+            if not len(missing):
+                break
+            if chunk.start >= slot_count:
+                continue
+            candidates = chunk.find([ids[position] for position in missing.tolist()])
+            seen = candidates >= 0
+            died = chunk.died(chunk.count)
+            if died is not None:
+                seen &= died[candidates] > lsn
+            found[missing[seen]] = chunk.start + candidates[seen]
+            missing = missing[~seen]
+        return found
+
+    def _find_fresh(self, ids: Sequence[str], slot_count: int, lsn: int) -> NDArray[np.int64]:
+        newest = self._fresh_slots
+        slots = np.fromiter((newest.get(row_id, -1) for row_id in ids), np.int64, len(ids))
+        known = np.nonzero(slots >= 0)[0]
+        while len(known):
+            seen = slots[known] < slot_count
+            seen[seen] = self._died_at(slots[known[seen]]) > lsn
+            known = known[~seen]
+            # What this reader does not see may be a later writing of an id whose earlier row it does see.
+            slots[known] = [self._earlier.get(slot, -1) for slot in slots[known].tolist()]
+            known = known[slots[known] >= 0]
+        return slots
+
+    def _died_at(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        result = np.full(len(slots), LIVE, np.int64)
+        for chunk, where, positions in self.owners(slots):
+            died = chunk.died(chunk.count)
+            if died is not None:
+                result[where] = died[positions]
+        return result
+
+    def parts(self, slot_count: int) -> Iterator[tuple[Chunk, int]]:
+        """Chunks below ``slot_count`` in slot order, each with how many of its rows count."""
+        for chunk in self.layout.chunks:
+            rows = min(chunk.count, slot_count - chunk.start)
+            if rows <= 0:
+                return
+            yield chunk, rows
+
+    def live(self, slot_count: int, lsn: int) -> NDArray[np.bool_]:
+        """Which slots a reader at ``lsn`` sees, shape (slot_count,). Cost: O(slots)."""
+        result = np.ones(slot_count, np.bool_)
+        for chunk, rows in self.parts(slot_count):
+            died = chunk.died(rows)
+            if died is not None:
+                np.greater(died, lsn, out=result[chunk.start : chunk.start + rows])
+        return result
+
+    def died_in(self, start: int, count: int) -> NDArray[np.int64]:
+        """LSN at which each of ``count`` rows from slot ``start`` on died, ``LIVE`` for the living; a copy."""
+        return self._died_at(np.arange(start, start + count))
+
+    def owners(self, slots: NDArray[np.int64]) -> Iterator[tuple[Chunk, NDArray[np.int64], NDArray[np.int64]]]:
+        """Group slots by chunk: (chunk, indices into ``slots``, positions in the chunk)."""
+        layout = self.layout
+        owner = np.searchsorted(layout.starts, slots, side="right") - 1
+        for index in np.unique(owner):
+            where = np.nonzero(owner == index)[0]
+            chunk = layout.chunks[index]
+            yield chunk, where, slots[where] - chunk.start
+
+    def vectors_at(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of slots, shape (m, dimension), bit-equal to what was written."""
+        result = np.empty((len(slots), self.dimension), np.float32)
+        for chunk, where, positions in self.owners(slots):
+            result[where] = chunk.rows(positions)
+        return result
+
+    def norms_at(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Norms of slots, shape (m,)."""
+        result = np.empty(len(slots), np.float32)
+        for chunk, where, positions in self.owners(slots):
+            result[where] = chunk.norms[positions]
+        return result
+
+    def born_at(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """LSN of the commit that wrote each slot, shape (m,)."""
+        result = np.empty(len(slots), np.int64)
+        for chunk, where, positions in self.owners(slots):
+            result[where] = chunk.born(chunk.count)[positions]
+        return result
+
+    def ids_at(self, slots: NDArray[np.int64]) -> list[str]:
+        """Ids of slots."""
+        result = [""] * len(slots)
+        for chunk, where, positions in self.owners(slots):
+            for place, row_id in zip(where.tolist(), chunk.ids(positions), strict=True):
+                result[place] = row_id
+        return result

@@ -1,0 +1,1 @@
+"""Rows of float32 and how far they are from a query."""

@@ -1,0 +1,226 @@
+"""Append to the log and make it durable: the commit point of every transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage_engine.errors import (
+    CommitUnknownError,
+    DatabaseClosedError,
+    InvalidArgumentError,
+    WriteFailedError,
+)
+from storage_engine.files import Disk, DiskError, Handle, write_all
+from storage_engine.wal.record import (
+    FILE_HEADER_BYTES,
+    MAX_PAYLOAD_BYTES,
+    log_name,
+    pack_header,
+    pack_record,
+)
+
+
+class LogWriter:
+    """The open end of one log file. For one thread at a time.
+
+    Make one with :meth:`create` or :meth:`resume`.
+
+    Attributes:
+        name: ``wal/<number>.wal``.
+        number: The file's number.
+        poisoned: The disk failed in a way after which the file's end is unknown; only reopening helps.
+    """
+
+    __slots__ = ("_dirty", "_disk", "_end", "_handle", "_seed", "name", "number", "poisoned")
+
+    def __init__(
+        self, disk: Disk, handle: Handle, number: int, seed: int, size: int, last_lsn: int, last_crc: int
+    ) -> None:
+        self._disk = disk
+        self._handle = handle
+        self._seed = seed
+        self._dirty = False
+        # One tuple, so that an interrupt between two statements never leaves a size that does not fit its LSN.
+        self._end = (size, last_lsn, last_crc, last_lsn)
+        self.name = handle.name
+        self.number = number
+        self.poisoned = False
+
+    @property
+    def size(self) -> int:
+        """Length of the valid log in bytes."""
+        return self._end[0]
+
+    @property
+    def last_lsn(self) -> int:
+        """LSN of the newest record, or the first LSN minus one."""
+        return self._end[1]
+
+    @property
+    def last_crc(self) -> int:
+        """Checksum of the newest record: what the next record, or the next log's header, names as its predecessor."""
+        return self._end[2]
+
+    @property
+    def durable_lsn(self) -> int:
+        """Newest LSN known to survive a power cut; below :attr:`last_lsn` only after ``append(sync=False)``."""
+        return self._end[3]
+
+    @classmethod
+    def create(
+        cls, disk: Disk, database_uuid: str, number: int, *, first_lsn: int, previous_crc: int, created_at: float
+    ) -> LogWriter:
+        """Start log file ``number`` and make its header and its name durable.
+
+        Args:
+            disk: Where.
+            database_uuid: 32 hexadecimal digits.
+            number: Its number; the name must be free.
+            first_lsn: LSN of the record to come.
+            previous_crc: CRC of the record before that one, 0 at the very beginning.
+            created_at: Seconds since the epoch.
+
+        Raises:
+            DiskError: The file may exist but nothing names it yet.
+        """
+        header = pack_header(database_uuid, number, first_lsn, previous_crc, created_at)
+        handle = disk.create(log_name(number))
+        try:
+            write_all(disk, handle, 0, header)
+            disk.sync(handle)
+            disk.sync_directory("wal")
+        except DiskError:
+            disk.close(handle)
+            raise
+        seed = int.from_bytes(header[-4:], "little")
+        return cls(disk, handle, number, seed, FILE_HEADER_BYTES, first_lsn - 1, previous_crc)
+
+    @classmethod
+    def resume(cls, disk: Disk, number: int, *, seed: int, end: int, last_lsn: int, last_crc: int) -> LogWriter:
+        """Go on after recovery: cut the file at ``end`` and make all that stands before it durable.
+
+        Args:
+            disk: Where.
+            number: The file's number.
+            seed: ``LogHeader.crc`` of the file.
+            end: Offset after the last valid record (``LogEnd.offset``).
+            last_lsn: LSN of that record (``LogEnd.last_lsn``).
+            last_crc: Its checksum (``LogEnd.last_crc``).
+
+        Raises:
+            DiskError: Nothing was lost; reading the file again gives the same records.
+        """
+        handle = disk.open(log_name(number))
+        try:
+            if disk.size(handle.name) != end:
+                disk.truncate(handle, end)
+            # Records that a killed process wrote but did not sync become durable here, before anybody is told of them.
+            disk.sync(handle)
+        except DiskError:
+            disk.close(handle)
+            raise
+        return cls(disk, handle, number, seed, end, last_lsn, last_crc)
+
+    def append(self, payloads: Sequence[bytes | memoryview], *, time: float, sync: bool = True) -> int:
+        """Write one record per payload in one piece, and return once all of them survive a power cut.
+
+        Args:
+            payloads: At least one, in commit order; each at most ``MAX_PAYLOAD_BYTES``.
+            time: Commit time of all of them, seconds since the epoch.
+            sync: ``False`` leaves durability to a later :meth:`sync` or ``append``.
+
+        Returns:
+            The LSN of the last one; the others precede it without a gap.
+
+        Raises:
+            InvalidArgumentError: No payload, or one that is too long; nothing was written.
+            WriteFailedError: The disk refused the bytes and the log was cut back to where it was; usable as before.
+            CommitUnknownError: The disk failed in the middle; the writer is poisoned.
+            DatabaseClosedError: The writer is poisoned or closed.
+        """
+        self._check_usable()
+        if not payloads or max(map(len, payloads)) > MAX_PAYLOAD_BYTES:
+            raise InvalidArgumentError(
+                f"a log record of {max(map(len, payloads), default=0)} bytes is outside 1 record to "
+                f"{MAX_PAYLOAD_BYTES} bytes",
+                fix="Split the batch.",
+            )
+        if self._dirty:  # an earlier call was interrupted (Ctrl-C) after it had begun to write
+            self._cut_back(None)
+        size, lsn, crc, durable = self._end
+        records = []
+        for payload in payloads:
+            lsn += 1
+            record, crc = pack_record(self._seed, lsn, durable, time, crc, payload)
+            records.append(record)
+        data = records[0] if len(records) == 1 else b"".join(records)
+        self._dirty = True
+        try:
+            write_all(self._disk, self._handle, size, data)
+        except DiskError as error:
+            self._cut_back(error)
+            raise WriteFailedError(
+                f"the disk took no new log record: {error.what}",
+                fix="Nothing was stored. Free some space and try again.",
+                value=error.name,
+            ) from error
+        if sync:
+            self._sync()
+        self._end = (size + len(data), lsn, crc, lsn if sync else durable)
+        self._dirty = False
+        return lsn
+
+    def sync(self) -> None:
+        """Make durable what ``append(sync=False)`` wrote, and cut off what an interrupted call left behind.
+
+        Call it before the next log file is begun.
+
+        Raises:
+            CommitUnknownError: The disk failed; the writer is poisoned.
+            DatabaseClosedError: The writer is poisoned or closed.
+        """
+        self._check_usable()
+        if self._dirty:
+            self._cut_back(None)
+        if self.durable_lsn != self.last_lsn:
+            self._sync()
+            self._end = (self.size, self.last_lsn, self.last_crc, self.last_lsn)
+
+    def close(self) -> None:
+        """Give the file back. Makes nothing durable. Idempotent."""
+        self._disk.close(self._handle)
+        self.poisoned = True
+
+    def _check_usable(self) -> None:
+        if self.poisoned:
+            raise DatabaseClosedError(
+                f"{self.name} takes no more records: the handle was closed, or the disk failed before",
+                fix="Open the database again.",
+                value=self.name,
+            )
+
+    def _sync(self) -> None:
+        try:
+            self._disk.sync(self._handle)
+        except DiskError as error:
+            # After a failed sync the kernel may have dropped the pages and called them clean: a second try would lie.
+            self.poisoned = True
+            raise CommitUnknownError(
+                f"the disk failed while a commit was being made durable: {error.what}",
+                fix="Open the database again: it then shows whether the commit is there.",
+                value=error.name,
+            ) from error
+
+    def _cut_back(self, cause: DiskError | None) -> None:
+        try:
+            self._disk.truncate(self._handle, self.size)
+            self._disk.sync(self._handle)
+            self._end = (self.size, self.last_lsn, self.last_crc, self.last_lsn)
+        except DiskError as error:
+            self.poisoned = True
+            raise CommitUnknownError(
+                f"a log record was written in part and could not be cut off again: {error.what}",
+                fix="Open the database again: it then shows whether the commit is there.",
+                value=error.name,
+            ) from (cause or error)
+        self._dirty = False

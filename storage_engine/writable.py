@@ -1,0 +1,242 @@
+"""A directory open for writing: its commits, its seals and its graphs.
+
+Locks are taken in this order: ``_maintenance`` (one seal or graph build at a time), then the committer's lock. A commit
+takes only the second one, so it waits for the short moments in which a seal or a build is published, never for the
+work itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from typing import BinaryIO, cast
+
+from storage_engine import graph_building, sealing
+from storage_engine.batch import FileReference, Operation
+from storage_engine.catalog import CollectionState
+from storage_engine.committer import Committer
+from storage_engine.errors import InvalidArgumentError, WriteFailedError
+from storage_engine.files import Disk, DiskError
+from storage_engine.lock import WriterLock
+from storage_engine.manifest.manifest import Manifest
+from storage_engine.manifest.writer import write_manifest
+from storage_engine.snapshot import Snapshot, unknown_collection
+from storage_engine.staged_file import StagedFile, publish
+from storage_engine.sweeping import STAGED_KINDS, retire
+
+SEAL_LOG_BYTES = 64 << 20
+SEAL_ROWS = 50_000
+CLOSE_SEAL_LOG_BYTES = 1 << 20
+_MOST_BEHIND = 4
+"""How many times the limits the log may grow before a commit waits for a seal."""
+
+
+class BuildStopped(Exception):  # noqa: N818 - not an error: the database is being closed
+    """Raised inside a graph build to end it."""
+
+
+class Writable:
+    """See the module. Safe to use from several threads.
+
+    Args:
+        disk: Where.
+        lock: Held until :meth:`close`.
+        committer: The newest state and its log.
+        manifests: The one before the newest (or ``None``) and the newest.
+        sha256: Digest of the newest.
+        clock: Seconds since the epoch.
+        build_threads: For graphs; ``None`` means one per processor.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        lock: WriterLock,
+        committer: Committer,
+        manifests: tuple[Manifest | None, Manifest],
+        sha256: str,
+        clock: Callable[[], float],
+        build_threads: int | None,
+    ) -> None:
+        self.disk = disk
+        self.committer = committer
+        self.clock = clock
+        self.build_threads = build_threads
+        self._lock = lock
+        self._before, self._manifest = manifests
+        self._sha256 = sha256
+        self._maintenance = threading.RLock()
+        self._stopping = False
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest acknowledged state."""
+        return self.committer.snapshot
+
+    @property
+    def manifest(self) -> Manifest:
+        """The newest manifest."""
+        return self._manifest
+
+    def commit(self, operations: list[Operation]) -> int:
+        """See :meth:`storage_engine.engine.Engine.commit`."""
+        if self._behind(_MOST_BEHIND):
+            try:
+                self.seal()
+            except DiskError as error:
+                raise WriteFailedError(
+                    f"the log cannot grow further before it is sealed: {error.what}",
+                    fix="Nothing was stored. Free some space and try again.",
+                    value=error.name,
+                ) from error
+        return self.committer.commit(operations)
+
+    def needs_seal(self) -> bool:
+        """Whether the log has grown past its limits."""
+        return self._behind(1)
+
+    def _behind(self, times: int) -> bool:
+        committer = self.committer
+        return committer.log_bytes > times * SEAL_LOG_BYTES or committer.fresh_rows > times * SEAL_ROWS
+
+    def seal(self) -> None:
+        """Write fresh rows to segments and publish a manifest; nothing if the newest manifest says it all.
+
+        Raises:
+            DiskError, DamagedError: The disk failed; the database is as it was.
+            DatabaseClosedError: Nothing can be committed any more.
+        """
+        with self._maintenance:
+            with self.committer.lock:
+                self.committer.check_usable()
+                if self.committer.catalog.lsn == self._manifest.last_lsn:
+                    return
+                frozen = self.committer.rotate()
+            manifest, sealed = sealing.write_frozen(self.disk, frozen, self._manifest)
+            by_uuid = {one.state.schema.uuid: one for one in sealed}
+            with self.committer.lock:
+                states = {
+                    state.schema.uuid: sealing.succeed(state, by_uuid[state.schema.uuid])
+                    for state in self.committer.catalog.collections.values()
+                    if state.schema.uuid in by_uuid
+                }
+                retired = self._publish(manifest)
+                self.committer.exchange(states)
+                self.committer.sealed(frozen)
+            self._retire(retired)
+
+    def build_graph(self, state: CollectionState) -> None:
+        """Build and publish the graph of the rows that the newest manifest has of a collection.
+
+        Raises:
+            DiskError, DamagedError: The disk failed; the database is as it was.
+            BuildStopped: The database is being closed.
+        """
+        with self._maintenance:
+            current = self.committer.catalog.by_uuid(state.schema.uuid)
+            if current is None:
+                return
+            threads = self.build_threads or os.cpu_count() or 1
+            built = graph_building.build(self.disk, current, self._manifest, threads, self._progress)
+            if built is None:
+                return
+            with self.committer.lock:
+                current = self.committer.catalog.by_uuid(state.schema.uuid)
+                if current is None:  # dropped meanwhile; the files are swept at the next open
+                    return
+                successor = graph_building.succeed(current, built)
+                retired = self._publish(
+                    graph_building.manifest_with(self._manifest, state.schema.uuid, built)
+                )
+                self.committer.exchange({state.schema.uuid: successor})
+            self._retire(retired)
+
+    def build_graphs(self, collection: str | None) -> None:
+        """Seal, then build every graph that does not cover all of its collection's rows.
+
+        Raises:
+            UnknownCollectionError: There is no collection of that name.
+        """
+        collections = self.committer.catalog.collections
+        if collection is not None and collection not in collections:
+            raise unknown_collection(collection, collections)
+        with self._maintenance:
+            self.seal()
+            for name, state in self.committer.catalog.collections.items():
+                if collection in (None, name) and graph_building.uncovered(state):
+                    self.build_graph(state)
+
+    def due_graphs(self) -> list[CollectionState]:
+        """Collections that would gain from a new graph."""
+        return [state for state in self.committer.catalog.collections.values() if graph_building.is_due(state)]
+
+    def stage_file(self, kind: str, suffix: str, write: Callable[[BinaryIO], None]) -> FileReference:
+        """See :meth:`storage_engine.engine.Engine.stage_file`."""
+        if kind not in STAGED_KINDS:
+            raise InvalidArgumentError(
+                f"no files of kind {kind!r} are kept", fix=f"Use one of: {', '.join(STAGED_KINDS)}.", value=kind
+            )
+        name = uuid.uuid4().hex + suffix
+        try:
+            staged = StagedFile(self.disk, f"{kind}/{name}")
+        except ValueError as error:
+            raise InvalidArgumentError(
+                f"suffix {suffix!r} cannot end a file name", fix="Use lower case, like '.zip'.", value=suffix
+            ) from error
+        try:
+            write(cast(BinaryIO, staged))
+            stored = staged.seal()
+            publish(self.disk, [stored])
+        except BaseException:
+            staged.abandon()
+            raise
+        reference = FileReference(kind, name, stored.length, stored.sha256)
+        with self.committer.lock:
+            self.committer.staged[kind, name] = reference
+        return reference
+
+    def stop(self) -> None:
+        """Let a graph build that is going on end soon."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Seal if that is worth it, sync, give everything back."""
+        self.stop()
+        with self._maintenance:
+            try:
+                if self.committer.log_bytes > CLOSE_SEAL_LOG_BYTES and not self.committer.poison:
+                    # Every commit is safe in the log; without the seal, only the next open takes longer.
+                    with contextlib.suppress(DiskError):
+                        self.seal()
+                self.committer.close()
+            finally:
+                self._lock.release()
+
+    def _progress(self, done: int, rows: int) -> None:
+        if self._stopping:
+            raise BuildStopped
+
+    def _publish(self, manifest: Manifest) -> Manifest | None:
+        """Write the next manifest: the commit point. Returns the one that is no longer needed."""
+        self.committer.check_usable()
+        manifest = dataclasses.replace(manifest, previous_sha256=self._sha256, created_at=self.clock())
+        try:
+            stored = write_manifest(self.disk, manifest)
+        except DiskError as error:
+            if error.operation == "sync_directory":
+                self.committer.give_up(f"nobody knows whether manifest {manifest.number} is durable")
+            raise
+        retired, self._before, self._manifest = self._before, self._manifest, manifest
+        self._sha256 = stored.sha256
+        return retired
+
+    def _retire(self, retired: Manifest | None) -> None:
+        if retired is None or self._before is None:
+            return
+        with self.committer.lock:
+            held = {f"{kind}/{name}" for kind, name in self.committer.staged}
+            retire(self.disk, retired, (self._before, self._manifest), self.committer.named, held)

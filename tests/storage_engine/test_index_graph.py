@@ -1,0 +1,170 @@
+"""The frozen graph: what hnswlib built, row by row; bytes that cannot lie."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from storage_engine.errors import DamagedError, FormatTooNewError, InvalidArgumentError, InvalidVectorError
+from storage_engine.index.builder import build_graph
+from storage_engine.index.graph import Graph
+from storage_engine.schema import GraphOptions, Metric
+
+OPTIONS = GraphOptions(m=5, ef_construction=40)
+
+
+def rows(n=3000, d=6, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return build_graph(rows(), None, Metric.L2, OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def stored(graph):
+    return graph.to_bytes()
+
+
+def test_one_thread_gives_the_same_bytes_each_time(stored):
+    steps = []
+    again = build_graph(rows(), None, Metric.L2, OPTIONS, progress=lambda done, of: steps.append((done, of)))
+    assert again.to_bytes() == stored
+    assert steps == [(1024, 3000), (2048, 3000), (3000, 3000)]
+    assert build_graph(rows(), None, Metric.L2, GraphOptions(m=5, ef_construction=40, seed=1)).to_bytes() != stored
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_links_join_near_rows_whatever_the_threads(threads):
+    x = rows(4000, 3)
+    built = build_graph(x, None, Metric.L2, OPTIONS, threads=threads)
+    lengths = [
+        np.linalg.norm(x[row] - x[neighbours[neighbours >= 0]], axis=1).mean()
+        for row, neighbours in enumerate(built.links)
+    ]
+    assert np.mean(lengths) < 0.5  # two random rows are 2.3 apart: a wrong numbering would show
+    heights = built.levels.astype(int)
+    assert heights.max() >= 2
+    assert heights[built.entry] == heights.max()
+    for row in np.flatnonzero(heights):
+        for level in range(1, heights[row] + 1):
+            neighbours = built.upper[built.first_upper[row] + level - 1]
+            assert (heights[neighbours[neighbours >= 0]] >= level).all()
+
+
+def test_what_progress_raises_ends_the_build():
+    class StopBuildError(Exception):
+        pass
+
+    def stop(done, of):
+        raise StopBuildError
+
+    with pytest.raises(StopBuildError):
+        build_graph(rows(), None, Metric.L2, OPTIONS, progress=stop)
+
+
+def test_one_row_is_a_graph():
+    single = build_graph(rows(1), None, Metric.IP, OPTIONS)
+    assert (single.rows, single.entry) == (1, 0)
+    assert Graph.from_buffer(single.to_bytes()).to_bytes() == single.to_bytes()
+
+
+def test_what_cannot_be_built_is_refused():
+    with pytest.raises(InvalidArgumentError):
+        build_graph(rows(0), None, Metric.L2, OPTIONS)
+    with pytest.raises(InvalidArgumentError):
+        build_graph(rows(5), None, Metric.COSINE, OPTIONS)
+    with pytest.raises(InvalidArgumentError):
+        build_graph(rows(5), None, Metric.L2, OPTIONS, threads=0)
+    bad = rows(2000)
+    bad[1500, 2] = np.nan
+    with pytest.raises(InvalidVectorError, match="1024"):
+        build_graph(bad, None, Metric.L2, OPTIONS)
+    with pytest.raises(InvalidVectorError), np.errstate(divide="ignore"):
+        build_graph(rows(5), np.zeros(5, np.float32), Metric.COSINE, OPTIONS)
+
+
+def test_bytes_come_back_without_a_copy(graph, stored):
+    back = Graph.from_buffer(stored)
+    for name in ("links", "levels", "upper", "first_upper"):
+        assert np.array_equal(getattr(back, name), getattr(graph, name))
+    assert (back.entry, back.max_level, back.rows) == (graph.entry, graph.max_level, 3000)
+    assert np.shares_memory(back.links, np.frombuffer(stored, np.uint8))
+    with pytest.raises(ValueError, match="read-only"):
+        back.links[0, 0] = 1
+
+
+def test_every_flipped_bit_is_noticed(stored):
+    g = np.random.default_rng(5)
+    places = [*range(0, 128, 3), *g.integers(0, len(stored), 150), *range(len(stored) - 8, len(stored))]
+    for place in places:
+        damaged = bytearray(stored)
+        damaged[place] ^= 1 << int(g.integers(8))
+        with pytest.raises(DamagedError) as caught:
+            Graph.from_buffer(bytes(damaged), where="idx/x.graph")
+        assert "idx/x.graph" in str(caught.value)
+        assert isinstance(caught.value.value, int)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 127, 128, 200, 65_536, -1, -4, -5])
+def test_a_cut_or_grown_file_is_noticed(stored, cut):
+    with pytest.raises(DamagedError):
+        Graph.from_buffer(stored[:cut])
+    with pytest.raises(DamagedError):
+        Graph.from_buffer(stored + b"\0" * 4)
+
+
+def reseal(body):
+    """Bytes with all checksums right, as only a wrong writer could make them."""
+    end = 128
+    rows_, width, m, upper = struct.unpack_from("<QIIQ", body, 16)
+    for size in (rows_, 4 * rows_ * width, 4 * upper * m):
+        end = -(-(end + size) // 64) * 64
+    whole = bytearray(body[:end])
+    whole[124:128] = struct.pack("<I", zlib.crc32(whole[:124]))
+    crcs = b"".join(struct.pack("<I", zlib.crc32(whole[at : at + 65_536])) for at in range(0, end, 65_536))
+    return bytes(whole) + crcs + struct.pack("<I", zlib.crc32(crcs))
+
+
+def test_a_lie_with_right_checksums_is_noticed(stored, graph):
+    assert reseal(stored) == stored
+    at_links = 128 + -(-3000 // 64) * 64
+    at_upper = -(-(at_links + 4 * 3000 * 10) // 64) * 64
+    low = int(np.flatnonzero(graph.levels == 0)[0])
+    lies = {
+        "link beyond the rows": (at_links, struct.pack("<i", 3000)),
+        "link below -1": (at_links, struct.pack("<i", -2)),
+        "upper link beyond the rows": (at_upper, struct.pack("<i", 3000)),
+        "upper link to a row of level 0": (at_upper, struct.pack("<i", low)),
+        "entry beyond the rows": (40, struct.pack("<Q", 3000)),
+        "entry on a low level": (40, struct.pack("<Q", low)),
+        "wrong top level": (48, struct.pack("<I", graph.max_level + 1)),
+        "a level that nobody has": (128, b"\xff"),
+    }
+    for name, (at, change) in lies.items():
+        lying = bytearray(stored)
+        lying[at : at + len(change)] = change
+        with pytest.raises(DamagedError):
+            Graph.from_buffer(reseal(bytes(lying)), where=name)
+
+
+def test_a_later_format_is_refused_by_name(stored):
+    for at in (8, 12):
+        later = bytearray(stored)
+        later[at] += 1
+        with pytest.raises(FormatTooNewError, match="newer version"):
+            Graph.from_buffer(reseal(bytes(later)))
+
+
+@pytest.mark.parametrize("at", [16, 24, 28, 32])
+@pytest.mark.parametrize("value", [0, 2**31 - 1, 2**32 - 1])
+def test_absurd_sizes_allocate_nothing(stored, at, value):
+    lying = bytearray(stored)
+    lying[at : at + 4] = struct.pack("<I", value)
+    lying[124:128] = struct.pack("<I", zlib.crc32(lying[:124]))
+    with pytest.raises(DamagedError):
+        Graph.from_buffer(bytes(lying))
