@@ -14,6 +14,7 @@ $(VENV)/.ready: pyproject.toml
 	@command -v c++ >/dev/null || command -v g++ >/dev/null || { echo "hnswlib is compiled during installation: install a C++ compiler (Debian/Ubuntu: apt install g++ python3-dev; macOS: xcode-select --install)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/qstore warm-up
 	@touch $@
 
 demo: $(VENV)/.ready   ## set up, run the main job on real data, write plots to demo-out/

@@ -274,13 +274,13 @@ def filtered(data: Data, peer: hnswlib.Index, walker: Walker, view, rounds: int)
             ),
             "engine": lambda q, mask=mask: view.search(q, TOP_K, mask=mask, ef=40).slots,
         }
-        road = view.search(queries[0], TOP_K, mask=mask, ef=40).strategy
+        roads = {
+            "walk": nearest(queries[0], data.rows, None, Metric.L2, TOP_K, walker=walker, mask=mask, ef=40).strategy,
+            "engine": view.search(queries[0], TOP_K, mask=mask, ef=40).strategy,
+        }
         for engine, (spent, found) in timed(runs, queries, max(1, rounds - 2)).items():
             short = sum(len(f) < len(t) for f, t in zip(found, truth, strict=True))
-            print(
-                f"{name:12} {engine:8} {spent:8.1f} {recall(found, truth):7.4f} {short:6d}"
-                f"  {'' if engine == 'hnswlib' else road}"
-            )
+            print(f"{name:12} {engine:8} {spent:8.1f} {recall(found, truth):7.4f} {short:6d}  {roads.get(engine, '')}")
             lines += [
                 line(engine, name, "time", spent, "us"),
                 line(engine, name, "recall", recall(found, truth), "share"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,15 +13,22 @@ from qstore_db.functions import state_measurement, state_reading, state_writing,
 from qstore_db.functions.state_operations import UNCHANGED, Unchanged
 from qstore_db.hits import Hits
 from qstore_db.record import Record
-from qstore_db.row_input import MetadataInput, one_or_many, parse_ids, parse_metadata, parse_query_vector, parse_vectors
-from qstore_db.states.superposition import parse_superposition
+from qstore_db.row_input import (
+    MetadataInput,
+    one_or_many,
+    parse_ids,
+    parse_metadata,
+    parse_query_vector,
+    parse_vectors,
+    to_float32,
+)
+from qstore_db.states.superposition import VectorsInput, parse_superposition
 from storage_engine.schema import CollectionSchema, Metric
 
 if TYPE_CHECKING:
-    from query.session import Session
-
-    from qstore_db.functions.state_measurement import Measurement
     from qstore_db.states.contexts import ContextsInput
+    from qstore_db.states.measurement import Measurement
+    from query.session import Session
     from storage_engine.batch import PutMode
     from storage_engine.engine import Engine
     from storage_engine.snapshot import CollectionView, Snapshot
@@ -38,10 +45,13 @@ class Collection:
     Made by :meth:`QuantumDatabase.create_collection` and :meth:`QuantumDatabase.collection`, not directly.
     """
 
-    def __init__(self, engine: Engine, session: Session, name: str) -> None:
+    def __init__(
+        self, engine: Engine, session: Session, name: str, *, new: Callable[[int], CollectionSchema] | None = None
+    ) -> None:
         self._engine = engine
         self._session = session
         self._name = name
+        self._new = new  # makes the schema, from a dimension, of a collection that the first insert creates
 
     @property
     def name(self) -> str:
@@ -150,24 +160,21 @@ class Collection:
             InvalidArgumentError: Nothing is given to change.
             InvalidStateError: Several rows, one of them a state, are given vectors.
         """
-        given = parse_ids(one_or_many(id, ids, "id"))
-        values = vector if vector is not None else vectors
-        if vector is not None and vectors is not None:
-            raise InvalidArgumentError("both vector and vectors were given", fix="give one of them")
-        names, single = given
+        names, single = parse_ids(one_or_many(id, ids, "id"))
+        values = None if vector is None and vectors is None else one_or_many(vector, vectors, "vector")
         table = parse_metadata(metadata, single=single, rows=len(names))
-        changes_state = any(part is not None for part in (contexts, weights)) or coherence_time is not UNCHANGED
+        changes_state = contexts is not None or weights is not None or coherence_time is not UNCHANGED
         if values is None and table is None and not changes_state:
             raise InvalidArgumentError("nothing to change was given", fix="give vectors, metadata or contexts")
         states = state_reading.read_states(self._engine.snapshot(), self._name, names)
         if single and (changes_state or isinstance(values, Mapping) or states):
-            branches = isinstance(values, Mapping)
+            one, branches = _one_vector_or_branches(values)
             return state_writing.update_state(
                 self._engine,
                 self._name,
                 names[0],
-                vector=None if branches else values,
-                vectors=values if isinstance(values, Mapping) else None,
+                vector=one,
+                vectors=branches,
                 contexts=contexts,
                 weights=weights,
                 coherence_time=coherence_time,
@@ -195,7 +202,7 @@ class Collection:
         return state_writing.delete_rows(self._engine, self._name, names, missing_ok=missing_ok)
 
     @overload
-    def get(self, ids: str) -> Record: ...
+    def get(self, ids: str) -> Record: ...  # type: ignore[overload-overlap]  # one id is one row, though str is a sequence
     @overload
     def get(self, ids: Sequence[str]) -> list[Record]: ...
     def get(self, ids: str | Sequence[str]) -> Record | list[Record]:
@@ -231,23 +238,6 @@ class Collection:
             records.append(Record(identifier, vectors[position], rows[position], **known))  # type: ignore[arg-type]
         return records[0] if single else records
 
-    @overload
-    def query(
-        self,
-        vector: ArrayLike,
-        top_k: int = 10,
-        *,
-        where: str | None = None,
-        filter: Mapping[str, object] | None = None,
-        context: ContextsInput | None = None,
-        phases: Mapping[str, float] | None = None,
-        coherent_only: bool = False,
-        exact: bool = False,
-        ef: int | None = None,
-        include: Sequence[str] | None = None,
-    ) -> Hits: ...
-    @overload
-    def query(self, vector: NDArray[np.floating], top_k: int = 10) -> Hits | list[Hits]: ...
     def query(
         self,
         vector: ArrayLike,
@@ -386,14 +376,20 @@ class Collection:
         table = parse_metadata(metadata, single=single, rows=len(names))
         if contexts is None and weights is None and time is None and not isinstance(values, Mapping):
             array = parse_vectors(values, single=single, rows=len(names))
-            return state_writing.write_rows(self._engine, self._name, names, array, table, mode)
+            new = None if self._new is None else self._new(array.shape[1])
+            return state_writing.write_rows(self._engine, self._name, names, array, table, mode, new=new)
         if not single:
             raise InvalidStateError("contexts were given for several rows", fix=_COMPLETE, value=names)
+        one, branches = _one_vector_or_branches(values)
         state = parse_superposition(
-            vector=None if isinstance(values, Mapping) else values,  # type: ignore[arg-type]  # checked by the parser
-            vectors=values if isinstance(values, Mapping) else None,
-            contexts=contexts,
-            weights=weights,
-            coherence_time=time,
+            vector=one, vectors=branches, contexts=contexts, weights=weights, coherence_time=time
         )
-        return state_writing.write_states(self._engine, self._name, names, [state], table, mode)
+        new = None if self._new is None else self._new(state.vectors.shape[1])
+        return state_writing.write_states(self._engine, self._name, names, [state], table, mode, new=new)
+
+
+def _one_vector_or_branches(values: object) -> tuple[ArrayLike | None, VectorsInput | None]:
+    # One vector for all contexts is flat; a mapping or a matrix holds one for each.
+    if values is None or isinstance(values, Mapping) or to_float32(values).ndim == 2:
+        return None, cast("VectorsInput | None", values)
+    return cast("ArrayLike", values), None

@@ -28,17 +28,16 @@ from storage_engine.engine import Engine
 from storage_engine.schema import MAX_DIMENSION, CollectionSchema, GraphOptions, Metric, Role
 
 if TYPE_CHECKING:
-    from query.result import QueryResult
-    from storage_engine.verify import Finding
-
-    from qstore_db.functions.state_measurement import Measurement
     from qstore_db.states.contexts import ContextsInput
+    from qstore_db.states.measurement import Measurement
     from qstore_db.training.dataset import DatasetInfo
     from qstore_db.training.evaluation import Evaluation
     from qstore_db.training.loader import Loader
     from qstore_db.training.progress import TrainingProgress
     from qstore_db.training.registry import ModelVersion
     from qstore_db.training_run import TrainingRun
+    from query.result import QueryResult
+    from storage_engine.verify import Finding
 
 DEFAULT_COLLECTION = "default"
 _COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -262,7 +261,7 @@ class QuantumDatabase:
         return self._default().delete(ids, missing_ok=missing_ok)
 
     @overload
-    def get(self, ids: str) -> Record: ...
+    def get(self, ids: str) -> Record: ...  # type: ignore[overload-overlap]  # one id is one row, though str is a sequence
     @overload
     def get(self, ids: Sequence[str]) -> list[Record]: ...
     def get(self, ids: str | Sequence[str]) -> Record | list[Record]:

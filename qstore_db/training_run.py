@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from qstore_db.errors import InvalidArgumentError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from query.result import QueryResult
-
     from qstore_db.database import QuantumDatabase
     from qstore_db.training.registry import Run
+    from query.result import QueryResult
 
 
 class TrainingRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 import uuid
@@ -55,7 +56,6 @@ class Functions:
         inner = f"{function.name}$python"
         kinds = list(function.argument_types)
         arguments = [f"a{position}" for position in range(len(kinds))]
-        # DuckDB counts the arguments of a Python function by its signature, so each number of them needs its own.
         connection.create_function(
             inner,
             _with_arity(lambda columns: self._evaluate(function, columns), len(kinds)),
@@ -79,14 +79,14 @@ class Functions:
 
 
 def _with_arity(function: Callable[[Sequence[pa.ChunkedArray]], pa.Array], count: int) -> Callable[..., pa.Array]:
-    """The same function with exactly ``count`` positional parameters in its signature."""
-    wrappers: dict[int, Callable[..., pa.Array]] = {
-        1: lambda a: function([a]),
-        2: lambda a, b: function([a, b]),
-        3: lambda a, b, c: function([a, b, c]),
-        4: lambda a, b, c, d: function([a, b, c, d]),
-    }
-    return wrappers[count]
+    """The same function with exactly ``count`` positional parameters in its signature, which DuckDB counts."""
+
+    def evaluate(*columns: pa.ChunkedArray) -> pa.Array:
+        return function(columns)
+
+    names = [inspect.Parameter(f"a{position}", inspect.Parameter.POSITIONAL_ONLY) for position in range(count)]
+    evaluate.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
+    return evaluate
 
 
 def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from query.binder import check_readable
 from query.dialect import quote_reserved
@@ -21,6 +21,8 @@ from query.statements import Query
 from query.syntax_tree import Node, References, references
 from query.where_text import condition_of, wrap
 from storage_engine.errors import QStoreError
+
+_Kept = TypeVar("_Kept")
 
 _KEPT_TEXTS = 256
 _KEPT_LENGTH = 10_000
@@ -73,6 +75,7 @@ class Parser:
         self._functions = functions
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], Parsed] = OrderedDict()
+        self._kept_conditions: OrderedDict[tuple[str, str], tuple[Parsed, Condition]] = OrderedDict()
 
     def query(self, query: Query, tables: Collection[str]) -> Parsed:
         """Read a query.
@@ -86,18 +89,12 @@ class Parser:
             UnsupportedStatementError: It is no query, or calls what is not allowed.
         """
         key = (query.source.whole, f"{query.source.start} {query.source.stop}")
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is not None:
-                self._kept.move_to_end(key)
-                return kept
-        parsed, depends_on_tables = self._read(query, tables)
-        if len(query.source.whole) <= _KEPT_LENGTH and not depends_on_tables:
-            with self._lock:
-                self._kept[key] = parsed
-                while len(self._kept) > _KEPT_TEXTS:
-                    self._kept.popitem(last=False)
-        return parsed
+        kept = self._recall(self._kept, key)
+        if kept is None:
+            kept, depends_on_tables = self._read(query, tables)
+            if not depends_on_tables:
+                self._keep(self._kept, key, kept)
+        return kept
 
     def condition(self, text: str, table: str) -> tuple[Parsed, Condition]:
         """Read a text that would stand after WHERE.
@@ -106,12 +103,30 @@ class Parser:
             SqlSyntaxError: It is no single condition; with line and column.
             UnsupportedStatementError: It calls what is not allowed.
         """
-        source = wrap(text, table)
-        tree = self._connection.serialize(source.text)
-        if tree.get("error"):
-            raise self._refusal(tree, source)
-        condition = condition_of(tree, source)
-        return self._checked(Query(source, source), tree), condition
+        kept = self._recall(self._kept_conditions, (text, table))
+        if kept is None:
+            source = wrap(text, table)
+            tree = self._connection.serialize(source.text)
+            if tree.get("error"):
+                raise self._refusal(tree, source)
+            condition = condition_of(tree, source)
+            kept = (self._checked(Query(source, source), tree), condition)
+            self._keep(self._kept_conditions, (text, table), kept)
+        return kept
+
+    def _recall(self, kept: OrderedDict[tuple[str, str], _Kept], key: tuple[str, str]) -> _Kept | None:
+        with self._lock:
+            if key in kept:
+                kept.move_to_end(key)
+            return kept.get(key)
+
+    def _keep(self, kept: OrderedDict[tuple[str, str], _Kept], key: tuple[str, str], value: _Kept) -> None:
+        if len(key[0]) > _KEPT_LENGTH:
+            return
+        with self._lock:
+            kept[key] = value
+            while len(kept) > _KEPT_TEXTS:
+                kept.popitem(last=False)
 
     def _read(self, query: Query, tables: Collection[str]) -> tuple[Parsed, bool]:
         tree = self._connection.serialize(query.body.text)

@@ -17,7 +17,7 @@ from query.duckdb_errors import translate
 from query.functions import Functions
 from query.nearest import Nearest, nearest
 from query.parameters import bindable, typed_vector, vector
-from query.parser import Parsed, Parser
+from query.parser import Parsed
 from query.plan import Condition, NearestShape
 from query.relations import CollectionRelation, Relation, chosen
 from query.result import QueryResult
@@ -29,10 +29,9 @@ from storage_engine.snapshot import CollectionView
 class Processor:
     """Runs queries and conditions on one hardened connection. Safe to use from any number of threads."""
 
-    def __init__(self, connection: HardenedConnection, functions: Functions, parser: Parser) -> None:
+    def __init__(self, connection: HardenedConnection, functions: Functions) -> None:
         self._connection = connection
         self._functions = functions
-        self._parser = parser
 
     def run(self, parsed: Parsed, catalog: Catalog, parameters: Mapping[str, object]) -> QueryResult:
         """All rows of a query at a snapshot.
@@ -59,16 +58,19 @@ class Processor:
         return QueryResult(_with_written_names(rows), found.plan or None)
 
     def mask(
-        self, text: str, view: CollectionView, catalog: Catalog, parameters: Mapping[str, object]
+        self,
+        parsed: Parsed,
+        condition: Condition,
+        view: CollectionView,
+        catalog: Catalog,
+        parameters: Mapping[str, object],
     ) -> NDArray[np.bool_]:
         """Which slots of a collection satisfy a condition: shape (slot_count,).
 
         Raises:
-            SqlSyntaxError: The text is no condition; with line and column.
             QStoreError: As :meth:`run`.
         """
         name = view.schema.name
-        parsed, condition = self._parser.condition(text, name)
         values = bound_values(parsed, parameters)
         # The first table is the collection itself, which may be hidden; the others stand in subqueries.
         inner = replace(parsed.names, tables=parsed.names.tables[1:])
@@ -130,7 +132,7 @@ class _Execution:
         others = {
             other: item.read(chosen(item, columns)) for other, item in self.relations.items() if other != name.lower()
         }
-        return slot_mask(relation, condition, name, alias, columns, self.values, others, self.run)
+        return slot_mask(relation, condition, name, alias, self.values, others, self.run)
 
     def run(self, text: str, tables: Mapping[str, pa.Table], values: Mapping[str, object]) -> pa.Table:
         """Run a text in DuckDB; its errors become ours, with places in the query's text."""

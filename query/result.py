@@ -110,7 +110,7 @@ class QueryResult:
             for row in cells
         ]
         lines.insert(1, "  ".join("-" * width for width in widths))
-        more = f" (first {_SHOWN_ROWS} shown)" if len(self) > _SHOWN_ROWS else ""
+        more = f", first {_SHOWN_ROWS} shown" if len(self) > _SHOWN_ROWS else ""
         lines.append(f"({len(self)} row{'' if len(self) == 1 else 's'}{more})")
         return "\n".join(lines)
 

@@ -145,10 +145,10 @@ class Session:
         if where is None:
             check_names([], given)
         else:
-            parsed, _ = self._duckdb().parser.condition(where, view.schema.name)
+            parsed, condition = self._duckdb().parser.condition(where, view.schema.name)
             check_names([parsed.names.parameters], given)
             catalog = self._catalog(self._engine.snapshot())
-            masks.append(self._duckdb().processor.mask(where, view, catalog, given))
+            masks.append(self._duckdb().processor.mask(parsed, condition, view, catalog, given))
         if filter is not None:
             masks.append(self._filtered(view, filter))
         if not masks:
@@ -176,7 +176,7 @@ class Session:
                 connection = HardenedConnection(self._limits)
                 functions = Functions(self._functions, connection)
                 parser = Parser(connection, functions)
-                self._started = _Started(connection, parser, Processor(connection, functions, parser))
+                self._started = _Started(connection, parser, Processor(connection, functions))
             return self._started
 
     def _filtered(self, view: CollectionView, mapping: Mapping[str, object]) -> NDArray[np.bool_]:

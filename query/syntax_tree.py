@@ -6,7 +6,7 @@ columns, or be refused where it could write.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -75,7 +75,7 @@ def references(statement: Node) -> References:
     return References(
         tables=tables,
         local_tables=frozenset(_local_tables(nodes)),
-        columns=_columns(nodes, qualifiers),
+        columns=columns_in(nodes, qualifiers),
         functions=frozenset(
             str(node["function_name"]).lower()
             for node in nodes
@@ -84,13 +84,11 @@ def references(statement: Node) -> References:
         table_functions=tuple(
             (str(node.get("function", {}).get("function_name", "")).lower(), node)
             for node in nodes
-            if node.get("type") == "TABLE_FUNCTION"
+            if _kind(node) == "TABLE_FUNCTION"
         ),
         parameters=tuple(entry["key"] for entry in statement.get("named_param_map", ())),
         unreadable=tuple(
-            str(node["type"])
-            for node in nodes
-            if str(node.get("type", "")).endswith("_NODE") and node["type"] not in _QUERY_NODES
+            _kind(node) for node in nodes if _kind(node).endswith("_NODE") and _kind(node) not in _QUERY_NODES
         ),
         has_default=any(node.get("class") == "DEFAULT" for node in nodes),
         shows=any(node.get("show_type") == "SHOW_SPECIAL" for node in nodes),
@@ -123,10 +121,16 @@ def column_names(node: Any) -> set[str]:
     return {part.lower() for item in walk(node) for part in item.get("column_names", ())}
 
 
+def _kind(node: Node) -> str:
+    """What kind of node it is; empty for a constant's value, whose type is an object."""
+    kind = node.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 def _names_table(node: Node) -> bool:
-    if node.get("type") == "SHOW_REF":
+    if _kind(node) == "SHOW_REF":
         return bool(node.get("table_name")) and node.get("show_type") != "SHOW_SPECIAL"
-    return node.get("type") == "BASE_TABLE"
+    return _kind(node) == "BASE_TABLE"
 
 
 def _table(node: Node) -> TableReference:
@@ -139,17 +143,23 @@ def _local_tables(nodes: list[Node]) -> Iterator[str]:
     for node in nodes:
         for entry in node.get("cte_map", {}).get("map", ()):
             yield str(entry["key"]).lower()
-        if node.get("type") in {"RECURSIVE_CTE_NODE", "CTE_NODE"} and "cte_name" in node:
+        if _kind(node) in {"RECURSIVE_CTE_NODE", "CTE_NODE"} and "cte_name" in node:
             yield str(node["cte_name"]).lower()
 
 
-def _columns(nodes: list[Node], qualifiers: set[str]) -> frozenset[str] | None:
+def columns_in(nodes: Iterable[Node], qualifiers: Collection[str]) -> frozenset[str] | None:
+    """Every part of every column's name in some nodes, lower case; ``None`` where all columns may be read.
+
+    Args:
+        nodes: All nodes below something, as :func:`walk` gives them.
+        qualifiers: Names and aliases of the tables, lower case: alone, they mean a whole row.
+    """
     names: set[str] = set()
     for node in nodes:
         kind = node.get("class")
         if kind is not None and kind not in _NAMING_EXPRESSIONS:
             return None
-        table_kind = node.get("type")
+        table_kind = _kind(node)
         if kind is None and _is_table(node) and table_kind not in _NAMING_TABLES:
             return None
         if table_kind == "JOIN" and node.get("ref_type") == "NATURAL":
@@ -165,4 +175,4 @@ def _columns(nodes: list[Node], qualifiers: set[str]) -> frozenset[str] | None:
 
 
 def _is_table(node: Node) -> bool:
-    return node.get("type") in {"SHOW_REF", "PIVOT", "UNPIVOT", "COLUMN_DATA", "DELIM_GET", "BOUND_TABLE_REF"}
+    return _kind(node) in {"SHOW_REF", "PIVOT", "UNPIVOT", "COLUMN_DATA", "DELIM_GET", "BOUND_TABLE_REF"}

@@ -15,7 +15,7 @@ from query.plan import Condition
 from query.predicates import to_predicate
 from query.relations import CollectionRelation, chosen
 from query.source import Replacement, Source
-from query.syntax_tree import Node, walk
+from query.syntax_tree import Node, columns_in, walk
 from storage_engine.filters.evaluate import evaluate
 
 _SLOT = "_slot"  # no column can have this name: a leading underscore is reserved
@@ -33,6 +33,9 @@ def wrap(text: str, table: str) -> Source:
     tokens = tokenize(text)
     if not tokens:
         raise SqlSyntaxError("The condition is empty", fix="Leave it out, or write one such as label = 3.")
+    if tokens[0].is_word("SELECT", "FROM", "WITH", "VALUES", "TABLE"):
+        # In the brackets around it, it would be read as a subquery.
+        raise SqlSyntaxError("The text is a query", line=1, column=1, fix="Write only what would stand after WHERE.")
     operators = [Replacement(item.start, item.stop, NEGATIVE_INNER_PRODUCT) for item in tokens if item.is_sign("<#>")]
     return Source(
         text,
@@ -83,7 +86,6 @@ def slot_mask(
     condition: Condition,
     name: str,
     alias: str,
-    columns: frozenset[str] | None,
     parameters: Mapping[str, object],
     others: Mapping[str, pa.Table],
     run: Run,
@@ -95,7 +97,6 @@ def slot_mask(
         condition: What they must satisfy.
         name: What the table is called.
         alias: What the query calls it.
-        columns: Columns that the query names, lower case; ``None`` for all.
         parameters: Bound values, of the whole query.
         others: Further tables that the condition reads.
         run: Runs a query in DuckDB.
@@ -108,6 +109,7 @@ def slot_mask(
     if predicate is not None:
         return evaluate(predicate, relation.column_over_slots, count)
     slots = np.flatnonzero(relation.view.live())
+    columns = columns_in(walk(condition.node), {name.lower(), alias.lower()})
     table = relation.read(chosen(relation, columns)).append_column(_SLOT, pa.array(slots))
     wanted = {str(node["identifier"]) for node in walk(condition.node) if node.get("class") == "PARAMETER"}
     rows = f"{quote_identifier(name)} AS {quote_identifier(alias)}"

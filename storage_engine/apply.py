@@ -22,12 +22,14 @@ from storage_engine.batch import (
     PutRows,
 )
 from storage_engine.catalog import Catalog, CollectionState, TableState
+from storage_engine.chunks import LIVE
 from storage_engine.json_text import dump_json
 from storage_engine.keyed_table import KeyedTable
-from storage_engine.metadata.types import grown
+from storage_engine.metadata.types import canonical_schema, grown
+from storage_engine.resolved import whole
 from storage_engine.sealed import SealedChunk
 from storage_engine.segment.reference import AttachSegment, SegmentReference
-from storage_engine.vector_store import LIVE, VectorStore
+from storage_engine.vector_store import VectorStore
 from storage_engine.wal.entry import LoggedOperation
 
 OpenSegment: TypeAlias = Callable[[SegmentReference, int], SealedChunk]
@@ -84,11 +86,10 @@ class _Draft:
         return self.collections[self._names[uuid]]
 
     def _put(self, put: PutRows) -> None:
-        assert put.vectors is not None
-        assert put.norms is not None
+        vectors, norms = whole(put)
         state = self._collection(put.collection)
         killed = self._kill(state, put.ids)
-        state.rows.append(put.ids, put.vectors, put.norms, put.metadata, self.lsn)
+        state.rows.append(put.ids, vectors, norms, put.metadata, self.lsn)
         if put.metadata is not None:
             state = dataclasses.replace(state, columns=grown(state.columns, put.metadata.schema))
         self._replace(state, killed, added=len(put.ids))
@@ -101,7 +102,7 @@ class _Draft:
             for ids in chunk.segment.ids.chunks():
                 killed += self._kill(state, ids)
         state.rows.append_sealed(chunk)
-        columns = grown(state.columns, chunk.segment.metadata_schema())
+        columns = grown(state.columns, canonical_schema(chunk.segment.metadata_schema()))
         self._replace(dataclasses.replace(state, columns=columns), killed, added=chunk.count)
 
     def _kill(self, state: CollectionState, ids: Sequence[str]) -> int:

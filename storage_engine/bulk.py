@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from storage_engine.batch import DeleteRows, Operation, PutRows
-from storage_engine.errors import InvalidArgumentError, WriteFailedError
+from storage_engine.errors import WriteFailedError
 from storage_engine.files import Disk, DiskError
+from storage_engine.resolved import whole
 from storage_engine.segment.reference import AttachSegment, SegmentReference
 from storage_engine.segment.writer import RowChunk, SegmentRows, write_segment
 from storage_engine.wal.entry import LoggedOperation
@@ -47,7 +48,7 @@ def _size(operation: LoggedOperation) -> int:
 
 
 def staged(disk: Disk, operations: list[LoggedOperation], lsn: int) -> list[LoggedOperation]:
-    """Write the largest rows of a batch as segments until the rest fits into a log record.
+    """Write the largest rows of a batch as segments, until the rest fits into a log record or there are 64 of them.
 
     Args:
         disk: Where.
@@ -59,12 +60,12 @@ def staged(disk: Disk, operations: list[LoggedOperation], lsn: int) -> list[Logg
 
     Raises:
         WriteFailedError: The disk is full or failed; nothing was stored.
-        InvalidArgumentError: The batch consists of too many middling pieces.
     """
     rest = size_of(operations)
     need = 2 * rest + _RESERVE_BYTES
     result = list(operations)
-    largest = sorted(range(len(operations)), key=lambda index: -_size(operations[index]))
+    puts = [(index, one) for index, one in enumerate(operations) if isinstance(one, PutRows)]
+    largest = sorted(puts, key=lambda entry: -_size(entry[1]))
     done: list[SegmentReference] = []
     try:
         if disk.free_space() < need:
@@ -73,20 +74,13 @@ def staged(disk: Disk, operations: list[LoggedOperation], lsn: int) -> list[Logg
                 fix="Nothing was stored. Free some space and try again.",
                 value=rest,
             )
-        for index in largest:
-            operation = operations[index]
-            if rest <= BATCH_BYTES or not isinstance(operation, PutRows):
+        for index, put in largest[:_MAX_SEGMENTS]:
+            if rest <= BATCH_BYTES:
                 break
-            if len(done) == _MAX_SEGMENTS:
-                raise InvalidArgumentError(
-                    f"a batch of {len(operations)} operations is too large for one commit",
-                    fix="Put more rows into each operation, or commit several batches.",
-                    value=len(operations),
-                )
-            reference = _write(disk, operation, lsn)
+            reference = _write(disk, put, lsn)
             done.append(reference)
-            result[index] = AttachSegment(operation.collection, reference)
-            rest -= _size(operation)
+            result[index] = AttachSegment(put.collection, reference)
+            rest -= _size(put)
     except DiskError as error:
         discard(disk, done)
         raise WriteFailedError(
@@ -111,9 +105,7 @@ def discard(disk: Disk, references: Sequence[SegmentReference]) -> None:
 
 
 def _write(disk: Disk, put: PutRows, lsn: int) -> SegmentReference:
-    vectors, norms, metadata = put.vectors, put.norms, put.metadata
-    if vectors is None or norms is None:
-        raise TypeError("only resolved rows can be staged")
+    (vectors, norms), metadata = whole(put), put.metadata
     ids = list(put.ids)
     chunks = (
         RowChunk(

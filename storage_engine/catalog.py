@@ -18,7 +18,6 @@ from storage_engine.schema import CollectionSchema
 from storage_engine.vector_store import VectorStore
 
 
-
 class DeferredColumns(Mapping[str, pa.DataType]):
     """Columns of sealed rows, worked out from the segments' own schemas when somebody first asks.
 
@@ -45,6 +44,8 @@ class DeferredColumns(Mapping[str, pa.DataType]):
     def __len__(self) -> int:
         return len(self._known())
 
+
+_HISTORY_KEPT = 64
 
 NO_COLUMNS: Mapping[str, pa.DataType] = MappingProxyType({})
 
@@ -79,6 +80,12 @@ class TableState:
     table: KeyedTable
     live_count: int
     lsn: int
+
+    def without_history(self) -> TableState:
+        """The same records, without the versions that only older snapshots see, if there are many of those."""
+        if self.table.written <= 2 * self.live_count + _HISTORY_KEPT:
+            return self
+        return TableState(KeyedTable(self.table.items(self.lsn), self.lsn), self.live_count, self.lsn)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,23 +1,18 @@
-"""Commits: validate, log, sync, apply, publish, acknowledge; many threads share one sync.
-
-A thread that wants to commit joins the queue and then waits for the write lock. Whoever gets the lock first takes all
-that are waiting by then, makes one piece of log of them and syncs once; the others find their work done. Nobody ever
-waits for more to come.
-"""
+"""Commits: validate, log, sync, apply, publish, acknowledge; many threads share one sync."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage_engine.apply import apply
 from storage_engine.batch import AttachFile, FileReference, Operation, PutRows
-from storage_engine.bulk import BATCH_BYTES, rough_size, size_of, staged
+from storage_engine.bulk import BATCH_BYTES, size_of, staged
 from storage_engine.catalog import Catalog, CollectionState
+from storage_engine.chunks import FreshChunk
+from storage_engine.commit_queue import CommitQueue, CommitRequest
 from storage_engine.errors import (
     CommitUnknownError,
     DatabaseClosedError,
@@ -29,26 +24,10 @@ from storage_engine.files import Disk
 from storage_engine.recovery import named_files, segment_opener
 from storage_engine.resolution import Resolver
 from storage_engine.snapshot import Snapshot
-from storage_engine.vector_store import FreshChunk
 from storage_engine.wal.entry import LoggedOperation, encode_operations
 from storage_engine.wal.record import MAX_PAYLOAD_BYTES, log_name
 from storage_engine.wal.watermark import Watermark
 from storage_engine.wal.writer import LogWriter
-
-GROUP_BYTES = 1 << 20
-
-
-class _Request:
-    __slots__ = ("error", "operations", "version")
-
-    def __init__(self, operations: Sequence[Operation]) -> None:
-        self.operations = operations
-        self.version = 0
-        self.error: BaseException | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.version > 0 or self.error is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +91,7 @@ class Committer:
         self._said_durable = 0
         self._sync_each = sync_each
         self._snapshot = Snapshot(catalog)
-        self._queue: deque[_Request] = deque()
+        self._queue = CommitQueue(self._commit_waiting)
         self._poison = ""
 
     @property
@@ -137,17 +116,8 @@ class Committer:
 
     def commit(self, operations: Sequence[Operation]) -> int:
         """Make a batch durable and visible; see :meth:`storage_engine.engine.Engine.commit`."""
-        request = _Request(operations)
-        self._queue.append(request)
-        try:
-            with self.lock:
-                while not request.done:
-                    self._lead()
-        except BaseException:
-            # Interrupted while waiting or leading: what has not been tried must not be committed behind the caller.
-            with contextlib.suppress(ValueError):
-                self._queue.remove(request)
-            raise
+        request = CommitRequest(operations)
+        self._queue.run(request)
         if request.error is not None:
             raise request.error
         return request.version
@@ -199,15 +169,16 @@ class Committer:
         self.fresh_rows -= frozen.fresh_rows
 
     def exchange(self, states: Mapping[str, CollectionState]) -> None:
-        """Put collections' rows elsewhere without changing what they are. The caller holds :attr:`lock`.
+        """Put collections' rows elsewhere, and forget old records, without changing what is stored.
+
+        The caller holds :attr:`lock`. Snapshots taken before keep what they see.
 
         Args:
             states: By uuid; those of collections dropped meanwhile are ignored.
         """
-        collections = {
-            name: states.get(state.schema.uuid, state) for name, state in self.catalog.collections.items()
-        }
-        self.catalog = Catalog(self.catalog.lsn, collections, self.catalog.tables, self.catalog.files)
+        collections = {name: states.get(state.schema.uuid, state) for name, state in self.catalog.collections.items()}
+        tables = {name: state.without_history() for name, state in self.catalog.tables.items()}
+        self.catalog = Catalog(self.catalog.lsn, collections, tables, self.catalog.files)
         self._snapshot = Snapshot(self.catalog)
 
     def check_usable(self) -> None:
@@ -239,34 +210,22 @@ class Committer:
 
     # -- one group -------------------------------------------------------------------------------------------------
 
-    def _lead(self) -> None:
-        group = self._take_waiting()
-        try:
-            self._commit_group(group)
-        except QStoreError as error:
-            for request in group:
-                if not request.done:
-                    request.error = error
-        finally:
-            # Something unforeseen ends this thread's turn; the others try again with what is left.
-            self._queue.extendleft(request for request in reversed(group) if not request.done)
+    def _commit_waiting(self, group: Sequence[CommitRequest]) -> None:
+        with self.lock:
+            try:
+                self._commit_group(group)
+            except QStoreError as error:
+                for request in group:
+                    if not request.done:
+                        request.error = error
 
-    def _take_waiting(self) -> list[_Request]:
-        group, size = [self._queue.popleft()], 0
-        while self._queue:
-            size += rough_size(group[-1].operations)
-            if size > GROUP_BYTES:
-                break
-            group.append(self._queue.popleft())
-        return group
-
-    def _commit_group(self, group: Sequence[_Request]) -> None:
+    def _commit_group(self, group: Sequence[CommitRequest]) -> None:
         self.check_usable()
         if self._log.last_lsn != self.catalog.lsn:
             self.give_up("a commit was interrupted after it had been written")
             self.check_usable()
         resolver = Resolver(self.catalog, self.staged.values())
-        accepted: list[tuple[_Request, list[LoggedOperation]]] = []
+        accepted: list[tuple[CommitRequest, list[LoggedOperation]]] = []
         payloads: list[bytes] = []
         for request in group:
             lsn = self._log.last_lsn + len(accepted) + 1
@@ -301,7 +260,7 @@ class Committer:
             )
         return operations, payload
 
-    def _publish(self, accepted: Sequence[tuple[_Request, list[LoggedOperation]]]) -> None:
+    def _publish(self, accepted: Sequence[tuple[CommitRequest, list[LoggedOperation]]]) -> None:
         opener = segment_opener(self._disk)
         catalog = self.catalog
         for _, operations in accepted:
@@ -332,7 +291,6 @@ class Committer:
             # Not synced: readers see it at once, and after a power cut an old statement is still a true one.
             self._watermark.write(self._log.durable_lsn)
             self._said_durable = self._log.durable_lsn
-
 
 
 def catalog_fresh_rows(catalog: Catalog) -> int:

@@ -76,6 +76,11 @@ class DiskError(DatabaseError):
         """Whether a name was taken that had to be free."""
         return self.errno == errno.EEXIST
 
+    @property
+    def not_a_directory(self) -> bool:
+        """Whether a file stands where a directory was expected."""
+        return self.errno == errno.ENOTDIR
+
 
 class Handle:
     """An open file of one :class:`Disk`; passed back to it and closed by :meth:`Disk.close`."""

@@ -97,9 +97,7 @@ def build(
     """
     from storage_engine.index.builder import build_graph
 
-    replaced = next(
-        (len(one.segments) for one in manifest.collections if one.schema.uuid == state.schema.uuid), 0
-    )
+    replaced = next((len(one.segments) for one in manifest.collections if one.schema.uuid == state.schema.uuid), 0)
     parts = [chunk for chunk in state.rows.layout.chunks[:replaced] if isinstance(chunk, SealedChunk)]
     covered = sum(chunk.count for chunk in parts)
     kept = np.flatnonzero(state.rows.died_in(0, covered) > manifest.last_lsn)
@@ -147,9 +145,7 @@ def manifest_with(before: Manifest, uuid: str, built: BuiltGraph) -> Manifest:
     return dataclasses.replace(before, number=before.number + 1, collections=tuple(collections))
 
 
-def _joined(
-    disk: Disk, state: CollectionState, parts: list[SealedChunk], kept: NDArray[np.int64]
-) -> SealedChunk:
+def _joined(disk: Disk, state: CollectionState, parts: list[SealedChunk], kept: NDArray[np.int64]) -> SealedChunk:
     columns = segment_columns(parts)
     schema = pa.schema(list(columns.items())) if columns else None
     rows = SegmentRows(state.schema.dimension, _rows(state.rows, columns, kept), schema)
@@ -157,9 +153,7 @@ def _joined(
     return SealedChunk(Segment.open(disk, reference), 0)
 
 
-def _rows(
-    store: VectorStore, columns: Mapping[str, pa.DataType], kept: NDArray[np.int64]
-) -> Iterator[RowChunk]:
+def _rows(store: VectorStore, columns: Mapping[str, pa.DataType], kept: NDArray[np.int64]) -> Iterator[RowChunk]:
     for start in range(0, len(kept), _ROWS_A_STEP):
         slots = kept[start : start + _ROWS_A_STEP]
         yield RowChunk(

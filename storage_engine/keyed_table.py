@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 from storage_engine.batch import JsonValue
-from storage_engine.vector_store import LIVE
+from storage_engine.chunks import LIVE
 
 Record = Mapping[str, JsonValue]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Callable
@@ -35,9 +36,9 @@ def open_directory(path: str | os.PathLike[str], *, create: bool) -> RealDisk:
     try:
         return RealDisk(path, create=create)
     except DiskError as error:
-        if not error.missing and not error.not_a_directory:
+        if not error.missing and not error.errno == errno.ENOTDIR:
             raise
-        why = "is a file" if error.not_a_directory else "does not exist"
+        why = "is a file" if error.errno == errno.ENOTDIR else "does not exist"
         raise NotADatabaseError(
             f"{os.fspath(path)!r} {why}",
             fix="Give the path of a database, or of a new directory inside one that exists.",
@@ -123,6 +124,9 @@ def _resume(
     if position.end.torn_bytes:
         name = log_name(position.number)
         _put_aside(disk, f"{name}-{position.end.offset}", disk.read(name, position.end.offset))
+    for folder in ("manifest", "wal"):
+        # A killed process may have named the files that recovery found without syncing their names.
+        disk.sync_directory(folder)
     log = LogWriter.resume(
         disk,
         position.number,

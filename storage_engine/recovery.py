@@ -21,7 +21,7 @@ from storage_engine.json_text import dump_json
 from storage_engine.keyed_table import KeyedTable
 from storage_engine.manifest.manifest import Manifest, SealedCollection, SealedSegment
 from storage_engine.manifest.reader import ManifestChoice, RejectedManifest, choose_manifest
-from storage_engine.metadata.types import grown
+from storage_engine.metadata.types import canonical_schema, grown
 from storage_engine.sealed import SealedChunk
 from storage_engine.segment.reference import AttachSegment
 from storage_engine.segment.tables import read_tables
@@ -176,9 +176,7 @@ def load_manifest(disk: Disk, manifest: Manifest) -> Catalog:
     Raises:
         DamagedError: A file is missing or damaged.
     """
-    collections = {
-        sealed.schema.name: _collection(disk, sealed, manifest.last_lsn) for sealed in manifest.collections
-    }
+    collections = {sealed.schema.name: _collection(disk, sealed, manifest.last_lsn) for sealed in manifest.collections}
     tables: dict[str, TableState] = {}
     if manifest.tables is not None:
         for name, records in read_tables(disk, manifest.tables).items():
@@ -213,7 +211,7 @@ def segment_columns(chunks: list[SealedChunk]) -> Mapping[str, pa.DataType]:
     """The columns of segments taken together, in order of first appearance."""
     columns: Mapping[str, pa.DataType] = NO_COLUMNS
     for chunk in chunks:
-        columns = grown(columns, chunk.segment.metadata_schema())
+        columns = grown(columns, canonical_schema(chunk.segment.metadata_schema()))
     return columns
 
 

@@ -36,14 +36,14 @@ from storage_engine.errors import (
     InvalidArgumentError,
     InvalidMetadataError,
     NotFoundError,
-    UnknownCollectionError,
     UnknownIdError,
 )
-from storage_engine.metadata.pieces import Piece, rows as metadata_rows
+from storage_engine.metadata.pieces import Piece
+from storage_engine.metadata.pieces import rows as metadata_rows
 from storage_engine.metadata.types import cast_column, grown, isolated
+from storage_engine.resolved import whole
 from storage_engine.schema import CollectionSchema
 from storage_engine.snapshot import stored_column, unknown_collection
-from storage_engine.wal.entry import LoggedOperation
 from storage_engine.validation import (
     PreparedRows,
     check_key,
@@ -53,6 +53,8 @@ from storage_engine.validation import (
     id_limit,
     prepare_rows,
 )
+from storage_engine.vector_store import VectorStore
+from storage_engine.wal.entry import LoggedOperation
 
 
 class Resolver:
@@ -213,8 +215,6 @@ class _Collection:
         metadata = prepared.metadata
         if metadata is not None:
             metadata = self._grow(metadata)
-        assert prepared.vectors is not None
-        assert prepared.norms is not None
         change = PutRows(self.schema.uuid, prepared.ids, prepared.vectors, prepared.norms, metadata)
         self._changes.append(change)
         return change
@@ -318,6 +318,17 @@ class _Collection:
         metadata = stored if stored.num_columns else None
         return dataclasses.replace(given, vectors=vectors, norms=norms, metadata=metadata)
 
+    def _store(self) -> VectorStore:
+        if self._state is None:
+            raise LookupError("a collection that is new in this batch has no stored rows")
+        return self._state.rows
+
+    def _put_at(self, number: int) -> PutRows:
+        change = self._changes[number]
+        if not isinstance(change, PutRows):
+            raise LookupError("the row was deleted")
+        return change
+
     def _grouped(self, places: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
         groups: dict[int, list[int]] = {}
         for position, (number, _) in enumerate(places):
@@ -330,16 +341,11 @@ class _Collection:
         for number, positions in self._grouped(places).items():
             rows = np.array([places[position][1] for position in positions], np.int64)
             if number < 0:
-                assert self._state is not None
-                vectors[positions] = self._state.rows.vectors_at(rows)
-                norms[positions] = self._state.rows.norms_at(rows)
+                store = self._store()
+                vectors[positions], norms[positions] = store.vectors_at(rows), store.norms_at(rows)
             else:
-                change = self._changes[number]
-                assert isinstance(change, PutRows)
-                assert change.vectors is not None
-                assert change.norms is not None
-                vectors[positions] = change.vectors[rows]
-                norms[positions] = change.norms[rows]
+                given_vectors, given_norms = whole(self._put_at(number))
+                vectors[positions], norms[positions] = given_vectors[rows], given_norms[rows]
         return vectors, norms
 
     def _stored_metadata(self, places: Sequence[tuple[int, int]]) -> pa.Table:
@@ -347,11 +353,9 @@ class _Collection:
         for number, positions in self._grouped(places).items():
             rows = np.array([places[position][1] for position in positions], np.int64)
             if number < 0:
-                assert self._state is not None
-                pieces = self._state.rows.pieces
+                pieces = self._store().pieces
             else:
-                change = self._changes[number]
-                assert isinstance(change, PutRows)
+                change = self._put_at(number)
                 pieces = (Piece.of(0, len(change.ids), change.metadata),)
             parts.append(metadata_rows(pieces, self.columns, rows))
             order.extend(positions)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from storage_engine.chunks import LIVE
 from storage_engine.files import Disk
 from storage_engine.graph_file import SegmentGraph
 from storage_engine.manifest.manifest import SealedSegment
@@ -18,14 +19,13 @@ from storage_engine.segment.deletes import read_deletes
 from storage_engine.segment.reference import SegmentReference
 from storage_engine.segment.segment import Segment
 from storage_engine.staged_file import StoredFile
-from storage_engine.vector_store import LIVE
 
 if TYPE_CHECKING:
     from storage_engine.index.walker import Walker
 
 
 class SealedChunk:
-    """See :class:`storage_engine.vector_store.LookupChunk`.
+    """See :class:`storage_engine.chunks.LookupChunk`.
 
     Attributes:
         start: First slot.
@@ -134,11 +134,11 @@ class SealedChunk:
         return self._segment.born[:count].astype(np.int64)
 
     def died(self, count: int) -> NDArray[np.int64] | None:
-        """See :class:`storage_engine.vector_store.Chunk`."""
+        """See :class:`storage_engine.chunks.Chunk`."""
         return None if self._died is None else self._died[:count]
 
     def kill(self, positions: NDArray[np.int64], lsn: int | NDArray[np.int64]) -> None:
-        """See :class:`storage_engine.vector_store.Chunk`."""
+        """See :class:`storage_engine.chunks.Chunk`."""
         if not len(positions):
             return
         # Filled before it is published: a reader sees no array or a whole one.
@@ -149,7 +149,7 @@ class SealedChunk:
         self.dirty = True
 
     def take_over(self, died: NDArray[np.int64]) -> None:
-        """Know the deaths of the rows that this segment now stands for: LSNs of shape (count,), which become its own."""
+        """Know the deaths of the rows that this segment now stands for: LSNs of shape (count,), kept."""
         self._dead = int(np.count_nonzero(died != LIVE))
         self._died = died if self._dead else None
 
@@ -166,7 +166,7 @@ class SealedChunk:
         return pa.array(self._segment.ids.at(np.arange(count)), pa.string())
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """See :class:`storage_engine.vector_store.LookupChunk`."""
+        """See :class:`storage_engine.chunks.LookupChunk`."""
         return self._segment.ids.lookup(ids)
 
     def piece(self) -> Piece:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage_engine.catalog import CollectionState, TableState
+from storage_engine.chunks import FreshChunk
 from storage_engine.committer import Frozen
 from storage_engine.files import Disk
 from storage_engine.keyed_table import TableView
@@ -28,7 +29,7 @@ from storage_engine.segment.segment import Segment
 from storage_engine.segment.tables import write_tables
 from storage_engine.segment.writer import RowChunk, SegmentRows, write_segment
 from storage_engine.staged_file import StoredFile
-from storage_engine.vector_store import FreshChunk, VectorStore
+from storage_engine.vector_store import VectorStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,4 +109,3 @@ def _check(request: SearchRequest, slot_count: int) -> None:
             f"the mask has shape {getattr(mask, 'shape', None)} and type {getattr(mask, 'dtype', type(mask))}",
             fix=f"Give a boolean array of shape ({slot_count},), from this snapshot.",
         )
-

@@ -7,7 +7,6 @@ files and are read when they are asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -19,8 +18,8 @@ from storage_engine.batch import FileReference, JsonValue
 from storage_engine.catalog import Catalog, CollectionState
 from storage_engine.errors import (
     InvalidArgumentError,
-    UnknownColumnError,
     UnknownCollectionError,
+    UnknownColumnError,
 )
 from storage_engine.keyed_table import EMPTY_TABLE, TableView
 from storage_engine.metadata import pieces
@@ -49,7 +48,11 @@ class Snapshot:
 
     def collections(self) -> tuple[CollectionSchema, ...]:
         """All collections, ordered by name, hidden ones included."""
-        return tuple(state.schema for _, state in sorted(self._catalog.collections.items()))
+        return tuple(state.schema for state in self.states())
+
+    def states(self) -> tuple[CollectionState, ...]:
+        """The collections as the engine's own parts see them, ordered by name."""
+        return tuple(state for _, state in sorted(self._catalog.collections.items()))
 
     def has_collection(self, name: str) -> bool:
         """Whether a collection of that name exists."""
@@ -218,7 +221,7 @@ class CollectionView:
 
     def _checked(self, slots: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
         array = np.asarray(slots, np.int64)
-        if array.ndim != 1 or (len(array) and not (0 <= array.min() and array.max() < self.slot_count)):
+        if array.ndim != 1 or (len(array) and not (array.min() >= 0 and array.max() < self.slot_count)):
             raise InvalidArgumentError(
                 f"a slot is outside 0..{self.slot_count - 1} of version {self.version}",
                 fix="Use slots from this snapshot only.",

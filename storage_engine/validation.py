@@ -7,6 +7,7 @@ checked names. Whether it fits what is stored is decided by :mod:`storage_engine
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -106,8 +107,7 @@ def checked_ids(ids: Sequence[str], limit: int) -> list[str]:
                 f"id {shown!r} has {size} bytes", fix=f"Use 1 to {limit} bytes of UTF-8.", value=row_id
             )
     if len(set(plain)) != len(plain):
-        seen: set[str] = set()
-        twice = next(row_id for row_id in plain if row_id in seen or seen.add(row_id))
+        twice = Counter(plain).most_common(1)[0][0]
         raise DuplicateIdError(f"id {twice!r} occurs twice in one batch", fix="Give each id once.", value=twice)
     return [str(row_id) for row_id in plain]
 

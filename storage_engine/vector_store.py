@@ -14,161 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from storage_engine.chunks import LIVE, Chunk, FreshChunk, LookupChunk
 from storage_engine.metadata.pieces import Piece, appended, pieces_from
 
-if TYPE_CHECKING:
-    from storage_engine.index.walker import Walker
-
-LIVE = np.iinfo(np.int64).max
 _FIRST_CHUNK_ROWS = 64
 _CHUNK_BYTES = 4 << 20
-
-
-class Chunk(Protocol):
-    """A range of slots. Arrays may be longer than the rows they hold so far."""
-
-    @property
-    def start(self) -> int:
-        """First slot."""
-
-    @property
-    def count(self) -> int:
-        """Rows held."""
-
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """Shape (>= count, dimension)."""
-
-    @property
-    def norms(self) -> NDArray[np.float32]:
-        """Shape (>= count,)."""
-
-    @property
-    def unchecked(self) -> NDArray[np.float32]:
-        """The same array, without checking bytes that come from a file."""
-
-    def confirm(self, positions: NDArray[np.int64] | None) -> None:
-        """Check what was read through :attr:`unchecked`: some rows, or all."""
-
-    def walker(self) -> Walker | None:
-        """A graph over exactly these rows, if there is one."""
-
-    def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Vectors of some rows, copied."""
-
-    def born(self, count: int) -> NDArray[np.int64]:
-        """LSN of the commit that wrote each of the first ``count`` rows."""
-
-    def died(self, count: int) -> NDArray[np.int64] | None:
-        """LSN at which each of the first ``count`` rows died, ``LIVE`` for the living; None: no row has died yet."""
-
-    def kill(self, positions: NDArray[np.int64], lsn: int) -> None:
-        """Let the rows at ``positions`` end at ``lsn``."""
-
-    def ids(self, positions: NDArray[np.int64]) -> list[str]:
-        """Ids of rows."""
-
-    def id_array(self, count: int) -> pa.Array:
-        """Ids of the first ``count`` rows as an Arrow string array."""
-
-
-class LookupChunk(Chunk, Protocol):
-    """A chunk that finds ids by itself, by the index in its file, and brings its own metadata."""
-
-    def piece(self) -> Piece:
-        """The metadata of the chunk's slots."""
-
-    def moved(self, start: int, first: int = 0) -> LookupChunk:
-        """The same rows as slots from ``start`` on; ``first`` is 0, since a segment is never cut."""
-
-    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """The newest row of each id, shape (len(ids),); -1 where there is none.
-
-        Older rows of an id need not be found: whoever holds this chunk reads at a version at which they are dead.
-        """
-
-
-class FreshChunk:
-    """Rows that only the log holds, in a buffer of fixed capacity."""
-
-    __slots__ = ("_born", "_died", "_has_died", "_ids", "_norms", "_vectors", "count", "start")
-
-    def __init__(self, start: int, capacity: int, dimension: int) -> None:
-        self.start = start
-        self.count = 0
-        self._vectors = np.empty((capacity, dimension), np.float32)
-        self._norms = np.empty(capacity, np.float32)
-        self._born = np.empty(capacity, np.int64)
-        self._died = np.full(capacity, LIVE, np.int64)
-        self._has_died = False
-        self._ids: list[str] = []
-
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """Shape (capacity, dimension)."""
-        return self._vectors
-
-    @property
-    def norms(self) -> NDArray[np.float32]:
-        """Shape (capacity,)."""
-        return self._norms
-
-    @property
-    def free(self) -> int:
-        """Rows that still fit."""
-        return len(self._norms) - self.count
-
-    @property
-    def unchecked(self) -> NDArray[np.float32]:
-        """The same as :attr:`vectors`."""
-        return self._vectors
-
-    def confirm(self, positions: NDArray[np.int64] | None) -> None:
-        """Nothing to check: the rows never left this process."""
-
-    def walker(self) -> None:
-        """Fresh rows have no graph."""
-        return
-
-    def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See :class:`Chunk`."""
-        return self._vectors[positions]
-
-    def born(self, count: int) -> NDArray[np.int64]:
-        """See :class:`Chunk`."""
-        return self._born[:count]
-
-    def died(self, count: int) -> NDArray[np.int64] | None:
-        """See :class:`Chunk`."""
-        return self._died[:count] if self._has_died else None
-
-    def kill(self, positions: NDArray[np.int64], lsn: int) -> None:
-        """See :class:`Chunk`."""
-        self._died[positions] = lsn
-        self._has_died = True
-
-    def ids(self, positions: NDArray[np.int64]) -> list[str]:
-        """See :class:`Chunk`."""
-        return [self._ids[position] for position in positions.tolist()]
-
-    def id_array(self, count: int) -> pa.Array:
-        """See :class:`Chunk`."""
-        return pa.array(self._ids[:count], pa.string())
-
-    def extend(self, ids: Sequence[str], vectors: NDArray[np.float32], norms: NDArray[np.float32], lsn: int) -> None:
-        """Append rows; the caller has seen that they fit."""
-        end = self.count + len(ids)
-        self._vectors[self.count : end] = vectors
-        self._norms[self.count : end] = norms
-        self._born[self.count : end] = lsn
-        self._ids.extend(ids)
-        self.count = end
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,7 +81,8 @@ class VectorStore:
 
     def append_sealed(self, chunk: LookupChunk) -> None:
         """Add a segment at the end; ``chunk.start`` equals :attr:`slot_count`."""
-        assert chunk.start == self.slot_count
+        if chunk.start != self.slot_count:
+            raise ValueError(f"a segment for slot {chunk.start} cannot follow slot {self.slot_count - 1}")
         self.pieces = (*self.pieces, chunk.piece())
         self.layout = self.layout.with_chunk(chunk)
         self._lookups = (chunk, *self._lookups)
@@ -246,16 +102,21 @@ class VectorStore:
         """
         store = VectorStore(self.dimension, sealed)
         shift = store.slot_count - covered
+        segments = {segment.start: segment for segment in self._lookups}
         for chunk in self.layout.chunks:
             first = max(0, covered - chunk.start)
-            if first >= chunk.count and chunk.count:
+            if first >= chunk.count:
                 continue
-            moved = chunk.moved(chunk.start + first + shift, first)
-            store.layout = store.layout.with_chunk(moved)
-            if isinstance(moved, FreshChunk):
-                store._remember(moved.start, moved._ids[: moved.count])
-            else:
-                store._lookups = (moved, *store._lookups)
+            start = chunk.start + first + shift
+            segment = segments.get(chunk.start)
+            if segment is not None:
+                segment = segment.moved(start, first)
+                store.layout = store.layout.with_chunk(segment)
+                store._lookups = (segment, *store._lookups)
+            elif isinstance(chunk, FreshChunk):
+                fresh = chunk.moved(start, first)
+                store.layout = store.layout.with_chunk(fresh)
+                store._remember(start, fresh.ids(np.arange(fresh.count)))
         store.pieces = (*store.pieces, *pieces_from(self.pieces, covered, shift))
         store.slot_count = self.slot_count + shift
         return store

@@ -12,7 +12,7 @@ import dataclasses
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from storage_engine import graph_building, sealing
@@ -77,10 +77,11 @@ class Writable:
         """The newest acknowledged state."""
         return self.committer.snapshot
 
-    @property
-    def manifest(self) -> Manifest:
-        """The newest manifest."""
-        return self._manifest
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[Manifest]:
+        """The newest manifest, which stays the newest inside the block, so that no file it needs is removed."""
+        with self._maintenance:
+            yield self._manifest
 
     def commit(self, operations: list[Operation]) -> int:
         """See :meth:`storage_engine.engine.Engine.commit`."""
@@ -149,9 +150,7 @@ class Writable:
                 if current is None:  # dropped meanwhile; the files are swept at the next open
                     return
                 successor = graph_building.succeed(current, built)
-                retired = self._publish(
-                    graph_building.manifest_with(self._manifest, state.schema.uuid, built)
-                )
+                retired = self._publish(graph_building.manifest_with(self._manifest, state.schema.uuid, built))
                 self.committer.exchange({state.schema.uuid: successor})
             self._retire(retired)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "docs/python.md"]
+PAGES = ["README.md", "docs/python.md", "docs/states.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -20,8 +20,14 @@ def imported_modules(path: Path) -> list[str]:
             found += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import at line {node.lineno}"
-            found.append(node.module or "")
+            found += [module_meant(node.module or "", name.name) for name in node.names]
     return found
+
+
+def module_meant(module: str, name: str) -> str:
+    """``from package import room`` means the room, not the package's root."""
+    inside = ROOT / module.replace(".", "/") / name
+    return f"{module}.{name}" if inside.is_dir() or inside.with_suffix(".py").is_file() else module
 
 
 def called_names(path: Path) -> list[tuple[str, int]]:

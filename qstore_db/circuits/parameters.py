@@ -52,6 +52,9 @@ class Symbol:
     def __sub__(self, other: AngleLike) -> Angle:
         return angle(self) + angle(other) * -1.0
 
+    def __rsub__(self, other: AngleLike) -> Angle:
+        return angle(other) + self * -1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Weight(Symbol):
@@ -107,6 +110,9 @@ class Angle:
 
     def __sub__(self, other: AngleLike) -> Angle:
         return self + angle(other) * -1.0
+
+    def __rsub__(self, other: AngleLike) -> Angle:
+        return angle(other) + self * -1.0
 
     def __mul__(self, factor: float) -> Angle:
         return Angle(tuple(term * factor for term in self.terms), self.constant * factor)

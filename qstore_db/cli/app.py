@@ -126,13 +126,21 @@ def train(
 @app.command()
 def models(database: DatabaseArgument) -> None:
     """List the models."""
-    _select(database, "SELECT * FROM models")
+    _select(
+        database,
+        "SELECT name, version, status, kind, qubits, layers, classes, encoding, accuracy, accuracy_on FROM models"
+        " ORDER BY name",
+    )
 
 
 @app.command()
 def runs(database: DatabaseArgument) -> None:
     """List the training runs."""
-    _select(database, "SELECT * FROM training_runs")
+    _select(
+        database,
+        "SELECT run_id, model, version, dataset, status, epochs_done, steps_done, train_loss, train_accuracy,"
+        " validation_accuracy, seconds, started_at FROM training_runs ORDER BY run_id",
+    )
 
 
 @app.command()
@@ -148,6 +156,15 @@ def doctor(database: DatabaseArgument) -> None:
     typer.echo("no damage found" if not errors else f"{errors} error(s) found")
     if errors:
         raise typer.Exit(1)
+
+
+@app.command("warm-up")
+def warm_up_() -> None:
+    """Compile the kernels now instead of at their first use; done once per installation."""
+    from qstore_db.warming import warm_up
+
+    warm_up()
+    typer.echo("the kernels are compiled")
 
 
 def _select(database: Path, text: str) -> None:

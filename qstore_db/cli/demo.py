@@ -115,7 +115,7 @@ def run_demo(*, data: Path | None, out: Path, epochs: int | None, seed: int) -> 
             accuracies["quantum, trained circuit"] = accuracy(db, "trained")
             accuracies["quantum, frozen random circuit"] = accuracy(db, "frozen")
         with watch.measure("logistic regression on the same pixels"):
-            accuracies["logistic regression"] = logistic_regression(images, seed)
+            accuracies["logistic regression"] = logistic_regression(images)
         show_accuracies(console, accuracies, len(images.x_test))
         predicted = db.predict("trained", images.x_test)
         with watch.measure("draw two pictures"):
@@ -163,13 +163,17 @@ def load_file(file: Path) -> DemoData:
 
 
 def choose_settings(images: DemoData, epochs: int | None) -> DemoSettings:
-    """Settings by the size of the images: no reduction where 64 amplitudes hold them, else pooled into 8 qubits."""
+    """Settings by the size of the images: 6 qubits where 64 amplitudes hold them, else pooled into 8 qubits.
+
+    Both were chosen by cross-validation inside the training rows of scikit-learn's digits and of Fashion-MNIST; layers,
+    rotations, entanglement and learning rate differ there by no more than the folds do.
+    """
     pixels = images.x_train.shape[1]
     if pixels <= 64:
-        return DemoSettings(6, 3, None, epochs or 40, 32, 0.02)
+        return DemoSettings(6, 4, None, 30 if epochs is None else epochs, 32, 0.01)
     side = round(pixels**0.5)
     reduce = "pool" if side * side == pixels else "pca"
-    return DemoSettings(8, 4, reduce if pixels > 256 else None, epochs or 8, 128, 0.01)
+    return DemoSettings(8, 8, reduce if pixels > 256 else None, 8 if epochs is None else epochs, 128, 0.005)
 
 
 def fresh_directory(out: Path, name: str) -> Path:
@@ -272,21 +276,20 @@ def accuracy(db: QuantumDatabase, model: str) -> float:
     return float(result.arrow().column("accuracy")[0].as_py())
 
 
-def logistic_regression(images: DemoData, seed: int) -> float:
-    """Test accuracy of scikit-learn's logistic regression on the same pixels, scaled to [0, 1]."""
-    import sklearn.linear_model
-
-    scale = float(images.x_train.max()) or 1.0
-    rows = np.random.default_rng(seed).permutation(len(images.x_train))[:10_000]
-    model = sklearn.linear_model.LogisticRegression(max_iter=200, tol=1e-3)
+def logistic_regression(images: DemoData) -> float:
+    """Test accuracy of scikit-learn's logistic regression on the same pixels, scaled to [0, 1], all training rows."""
     import warnings
 
+    import sklearn.linear_model
     from sklearn.exceptions import ConvergenceWarning
 
+    scale = np.float32(images.x_train.max() or 1)
+    x_train, x_test = (np.asarray(x, dtype=np.float32) / scale for x in (images.x_train, images.x_test))
+    model = sklearn.linear_model.LogisticRegression(max_iter=100)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are the baseline that is reported
-        model.fit(images.x_train[rows] / scale, images.y_train[rows])
-    return float(model.score(images.x_test / scale, images.y_test))
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the baseline that is reported is "100 iterations"
+        model.fit(x_train, images.y_train)
+    return float(model.score(x_test, images.y_test))
 
 
 def show_accuracies(console: Console, accuracies: dict[str, float], rows: int) -> None:

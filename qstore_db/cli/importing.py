@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,11 @@ def import_file(
         raise InvalidArgumentError(f"there is no file {str(file)!r}", fix="check the path", value=str(file))
     if dataset:
         return import_dataset(db, collection, file)
+    from rich.console import Console
     from rich.progress import Progress
 
     rows = 0
-    with Progress(disable=None) as progress:
+    with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True)) as progress:
         task = progress.add_task(f"importing {file.name}", total=_row_count(file))
         for table in _batches(file):
             ids, vectors, metadata = _split(table, rows, id_column, vector_column)
@@ -149,4 +151,5 @@ def _vectors(column: pa.Array, name: str) -> np.ndarray[Any, np.dtype[np.float32
     lengths = column.type.list_size if pa.types.is_fixed_size_list(column.type) else None
     if lengths is None and len(set(np.diff(column.offsets.to_numpy()).tolist())) > 1:
         raise InvalidVectorError(f"column {name!r} holds lists of different lengths", fix="give each row one vector")
-    return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
+    wide = np.asarray(values.to_numpy(zero_copy_only=False))
+    return wide.astype(np.float32).reshape(len(column), -1)

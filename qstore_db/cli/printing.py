@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import sys
-from typing import Any
-
-from query.result import QueryResult
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from qstore_db.errors import InvalidArgumentError
+from query.result import QueryResult
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MAX_CELL_CHARACTERS = 48
 
@@ -34,17 +38,35 @@ def print_result(result: QueryResult, output: str) -> None:
 
 
 def _print_table(result: QueryResult) -> None:
+    """One line a row; where that is wider than the terminal, one line a value."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    rows = [[format_cell(value) for value in row] for row in result.fetchall()]
+    width = 2 * len(result.columns) + sum(
+        max(len(line) for line in (name, *(row[number] for row in rows))) for number, name in enumerate(result.columns)
+    )
+    if console.is_terminal and width > console.width and rows:
+        _print_values(console, result.columns, rows)
+        return
     table = Table(box=None, pad_edge=False)
     kinds = [str(field.type) for field in result.arrow().schema]
     for name, kind in zip(result.columns, kinds, strict=True):
-        table.add_column(name, justify="right" if kind.startswith(("int", "float", "double", "uint")) else "left")
-    for row in result.fetchall():
-        table.add_row(*(Text(format_cell(value)) for value in row))
-    Console().print(table)
+        numeric = kind.startswith(("int", "float", "double", "uint"))
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=max(width, console.width)).print(table)
+
+
+def _print_values(console: Console, names: Sequence[str], rows: list[list[str]]) -> None:
+    widest = max(map(len, names))
+    for number, row in enumerate(rows):
+        console.rule(f"row {number + 1}", align="left", characters="-")
+        for name, value in zip(names, row, strict=True):
+            console.print(f"{name:>{widest}}  {value}", markup=False, highlight=False)
 
 
 def format_cell(value: Any) -> str:
@@ -56,5 +78,5 @@ def format_cell(value: Any) -> str:
     if isinstance(value, list):
         head = ", ".join(format_cell(item) for item in value[:3])
         return f"[{head}{', … ' + str(len(value)) + ' values' if len(value) > 3 else ''}]"
-    text = str(value)
+    text = f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime.datetime) else str(value)
     return text if len(text) <= MAX_CELL_CHARACTERS else text[: MAX_CELL_CHARACTERS - 1] + "…"

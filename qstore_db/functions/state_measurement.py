@@ -118,7 +118,7 @@ def _stored_state(
     snapshot: Snapshot, collection: str, record_id: str, asked: str | ContextSuperposition | None
 ) -> StateRecord:
     view = snapshot.collection(collection)
-    require_cosine(view)
+    require_cosine(view.schema)
     record = read_state(snapshot, collection, record_id)
     if record is None:
         if view.slots_of([record_id])[0] < 0:

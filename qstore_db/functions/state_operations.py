@@ -68,6 +68,7 @@ def row_operations(
     mode: PutMode,
     *,
     now: float,
+    new: CollectionSchema | None = None,
 ) -> list[Operation]:
     """Operations that write rows without contexts.
 
@@ -80,11 +81,14 @@ def row_operations(
         mode: ``upsert`` replaces whole records: one that was a state becomes an ordinary row. ``update`` of a vector
             keeps a state's contexts and probabilities: all of them get the new vector.
         now: When a state that is updated counts as written.
+        new: The collection's schema, if it is to be created where there is none of that name.
 
     Raises:
         InvalidStateError: ``update`` with one vector for a state that has a vector per context.
     """
     plain: list[Operation] = [PutRows(collection, ids, vectors, None, metadata, mode)]
+    if new is not None and not snapshot.has_collection(collection):
+        return [CreateCollection(new), *plain]
     if mode == "insert" or vectors is None:
         return plain
     stored = read_states(snapshot, collection, ids)
@@ -121,6 +125,7 @@ def state_operations(
     mode: PutMode,
     *,
     now: float,
+    new: CollectionSchema | None = None,
 ) -> list[Operation]:
     """Operations that write states: visible rows, branches and entries in ``states``.
 
@@ -134,26 +139,28 @@ def state_operations(
         metadata: One row per id, or ``None``; under ``update`` only its columns change.
         mode: As for rows.
         now: When the states count as written.
+        new: The collection's schema, where the same commit creates it.
+        new: The collection's schema, if it is to be created where there is none of that name.
 
     Raises:
         InvalidStateError: The collection is not a cosine one.
         DimensionMismatchError: Branch vectors of another length than the collection's.
     """
-    view = snapshot.collection(collection)
-    require_cosine(view)
+    created = new if new is not None and not snapshot.has_collection(collection) else None
+    schema = snapshot.collection(collection).schema if created is None else created
+    require_cosine(schema)
     for state in states:
-        if state.vectors.shape[1] != view.schema.dimension:
+        if state.vectors.shape[1] != schema.dimension:
             raise DimensionMismatchError(
-                f"branch vectors have length {state.vectors.shape[1]}, the collection's {view.schema.dimension}",
-                fix=f"give {view.schema.dimension} numbers per vector",
+                f"branch vectors have length {state.vectors.shape[1]}, the collection's {schema.dimension}",
+                fix=f"give {schema.dimension} numbers per vector",
                 value=state.vectors.shape[1],
             )
     expected = np.stack([expected_vector(state) for state in states])
-    operations: list[Operation] = [
-        PutRows(collection, ids, expected, np.ones(len(ids), np.float32), metadata, mode),
-    ]
+    operations: list[Operation] = [] if created is None else [CreateCollection(created)]
+    operations.append(PutRows(collection, ids, expected, np.ones(len(ids), np.float32), metadata, mode))
     if not snapshot.has_collection(branches_name(collection)):
-        operations.append(CreateCollection(_branches_schema(view.schema, now)))
+        operations.append(CreateCollection(_branches_schema(schema, now)))
     elif mode != "insert":
         operations += _gone_branches(
             collection, read_states(snapshot, collection, ids), dict(zip(ids, states, strict=True))
@@ -208,7 +215,7 @@ def update_operations(
     untouched = all(part is None for part in (vector, vectors, contexts, weights))
     if untouched and isinstance(coherence_time, Unchanged):
         return [PutRows(collection, [record_id], None, None, metadata, "update")]
-    require_cosine(view)
+    require_cosine(view.schema)
     stored = read_state(snapshot, collection, record_id)
     changed = _changed(
         record_id,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from qstore_db.errors import DamagedError, InvalidStateError, UnknownContextError
 from qstore_db.states.state_record import StateRecord, from_json
-from storage_engine.schema import Metric
+from storage_engine.schema import CollectionSchema, Metric
 from storage_engine.snapshot import CollectionView, Snapshot
 
 STATES = "states"
@@ -56,17 +56,17 @@ def branch_id(record_id: str, context: str) -> str:
     return f"{len(context)}:{context}{record_id}"
 
 
-def require_cosine(view: CollectionView) -> None:
+def require_cosine(schema: CollectionSchema) -> None:
     """Refuse a collection that cannot hold states.
 
     Raises:
         InvalidStateError: Its metric is not cosine.
     """
-    if view.schema.metric is not Metric.COSINE:
+    if schema.metric is not Metric.COSINE:
         raise InvalidStateError(
-            f"collection {view.schema.name!r} compares by {view.schema.metric}, and states need unit vectors",
+            f"collection {schema.name!r} compares by {schema.metric}, and states need unit vectors",
             fix="create the collection with metric='cosine'",
-            value=view.schema.name,
+            value=schema.name,
         )
 
 

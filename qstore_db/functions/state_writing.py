@@ -28,6 +28,7 @@ from qstore_db.states.contexts import ContextsInput
 from qstore_db.states.superposition import Superposition, VectorsInput
 from storage_engine.batch import PutMode, WriteBatch
 from storage_engine.engine import Engine
+from storage_engine.schema import CollectionSchema
 from storage_engine.snapshot import Snapshot
 
 _LOCKS: WeakKeyDictionary[Engine, threading.RLock] = WeakKeyDictionary()
@@ -50,10 +51,12 @@ def write_rows(
     vectors: NDArray[np.float32] | None,
     metadata: pa.Table | None = None,
     mode: PutMode = "upsert",
+    *,
+    new: CollectionSchema | None = None,
 ) -> int:
     """Write ordinary rows in one commit; see :func:`row_operations`. Returns the version."""
     with writing(engine) as snapshot:
-        operations = row_operations(snapshot, collection, ids, vectors, metadata, mode, now=engine.clock())
+        operations = row_operations(snapshot, collection, ids, vectors, metadata, mode, now=engine.clock(), new=new)
         return engine.commit(WriteBatch(operations))
 
 
@@ -64,10 +67,12 @@ def write_states(
     states: Sequence[Superposition],
     metadata: pa.Table | None = None,
     mode: PutMode = "insert",
+    *,
+    new: CollectionSchema | None = None,
 ) -> int:
     """Write states in one commit, aged from now; see :func:`state_operations`. Returns the version."""
     with writing(engine) as snapshot:
-        operations = state_operations(snapshot, collection, ids, states, metadata, mode, now=engine.clock())
+        operations = state_operations(snapshot, collection, ids, states, metadata, mode, now=engine.clock(), new=new)
         return engine.commit(WriteBatch(operations))
 
 

@@ -100,7 +100,7 @@ def search(
             mask = coherent if mask is None else mask & coherent
         found = view.search(query, top_k, mask=mask, exact=exact, ef=ef)
         return StateHits(view.ids_at(found.slots), found.slots, found.scores.astype(np.float64), found.strategy)
-    require_cosine(view)
+    require_cosine(view.schema)
     if isinstance(context, str):
         branches = _matching(snapshot, collection, (check_context_name(context),), mask, coherent_only, now)
         return _search_one_context(snapshot, collection, branches, query, top_k, exact=exact, ef=ef)

@@ -74,7 +74,7 @@ class ModelSpec:
 
     qubits: int
     classes: int
-    layers: int = 2
+    layers: int = 4
     kind: Kind = "classifier"
     encoding: Encoding = "amplitude"
     reduce: ReductionMethod | None = None

@@ -20,7 +20,9 @@ from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
-_SOURCES: Final = ("angles", "compiled", "lanes", "packing", "passes", "simd", "sweeps")
+_SOURCES: Final = ("angles", "compiled", "lanes", "packing", "passes", "simd", "sweeps", "turns")
+
+_PACKAGE_CACHE: Final = Path(__file__).with_name("__pycache__")
 
 # No fastmath: sums keep their order, so equal inputs give equal bits in every lane.
 _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
@@ -55,12 +57,11 @@ def cache_folder() -> Path | None:
     ``NUMBA_CACHE_DIR`` if set, ``__pycache__`` beside the sources, the user's cache folder. None when none can be: each
     process then compiles anew.
     """
-    here = Path(__file__).parent
     digest = hashlib.sha256()
     for name in _SOURCES:
-        digest.update((here / f"{name}.py").read_bytes())
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     given = os.environ.get("NUMBA_CACHE_DIR")
-    for parent in (Path(given),) if given else (here / "__pycache__", _user_cache()):
+    for parent in (Path(given),) if given else (_PACKAGE_CACHE, _user_cache()):
         folder = parent / f"kernels-{digest.hexdigest()[:16]}"
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,7 @@ class Scratch(NamedTuple):
 
     Args:
         tangents: 2R rows: + and - of each rotation's tangent (sine for growing ones).
+        turned: R rows: the sign of each rotation's string.
         moments: R rows: Im⟨λ|P|ψ⟩.
         reads: 2Q rows: expectation values of the read terms, later their ± coefficients.
         cosines: Of the growing rotations.
@@ -66,6 +67,7 @@ class Scratch(NamedTuple):
     """
 
     tangents: NDArray[np.floating]
+    turned: NDArray[np.floating]
     moments: NDArray[np.floating]
     reads: NDArray[np.floating]
     cosines: NDArray[np.floating]
@@ -79,10 +81,11 @@ class Scratch(NamedTuple):
 
 
 @inlined
-def _carve(program: Any, memory: Any) -> Any:
+def _carve(program: Any, memory: Any, table: Any) -> Any:
     width = lanes(memory)
     total, reads = program.rotations.shape[0], program.reads.shape[0]
-    a = 2 * total * width
+    o = 2 * total * width
+    a = o + total * width
     b = a + total * width
     c = b + 2 * reads * width
     d = c + program.grown * width
@@ -92,8 +95,8 @@ def _carve(program: Any, memory: Any) -> Any:
     h = g + 64 * width
     i = h + (width << program.n)
     out = Scratch(
-        memory[:a], memory[a:b], memory[b:c], memory[c:d], memory[d:e], memory[e:f], memory[f:g], memory[g:h],
-        np.empty((max(program.tabled, 1), 2), memory.dtype), memory[h:i], memory[i : i + (2 * width << program.n)],
+        memory[:o], memory[o:a], memory[a:b], memory[b:c], memory[c:d], memory[d:e], memory[e:f], memory[f:g],
+        memory[g:h], table, memory[h:i], memory[i : i + (2 * width << program.n)],
     )  # fmt: skip
     one = memory.dtype.type(1)
     store(out.signs, 0, splat(memory, one))
@@ -151,7 +154,7 @@ def _start_from_amplitudes(
             store(state, row + 2 * k + part, load(lane_row, 0))
     for lane in range(width):
         norm[lane] = math.sqrt(norm[lane])
-        lane_row[lane] = factor[0, lane] / norm[lane]
+        lane_row[lane] = factor[lane] / norm[lane]
     scale(state, row, 2 << program.n, lane_row, 0)
 
 
@@ -279,11 +282,10 @@ def _seed(
 
 @inlined
 def _collect(
-    program: Any, angles: Any, moments: Any, weight_row: Any, data_gradient: Any, first: int, count: int
+    program: Any, theta: Any, moments: Any, turned: Any, weight_row: Any, data_gradient: Any, first: int, count: int
 ) -> None:
     """From moments to the gradients of weights (one row) and of the block's data, in order of rotations and lanes."""
-    width = angles.theta.size
-    theta = angles.theta
+    width = theta.size
     for m in range(weight_row.size):
         weight_row[m] = 0.0
     of_data = data_gradient.shape[0] > 0
@@ -294,7 +296,7 @@ def _collect(
     for j in range(program.rotations.shape[0]):
         whole = 0.0
         for lane in range(width):
-            theta[lane] = moments[j * width + lane] * angles.sign[j, lane]
+            theta[lane] = moments[j * width + lane] * turned[j * width + lane]
             whole += theta[lane]
         for e in range(program.term_start[j], program.term_start[j + 1]):
             m = program.term_index[e]
@@ -315,22 +317,21 @@ def _collect_amplitudes(
         expected = 0.0
         for m in range(values.shape[1]):
             expected += cotangent[first + lane, m] * values[first + lane, m]
-        angles.tangent[lane] = 2.0 * angles.factor[0, lane] / norm[lane]
-        angles.cosine[lane] = 2.0 * expected / (norm[lane] * norm[lane])
+        angles.theta[lane] = 2.0 * expected / (norm[lane] * norm[lane])
+        angles.factor[lane] *= 2.0 / norm[lane]
     for k in range(amplitudes.shape[1]):
         for part in range(amplitudes.shape[2]):
             place = (2 * k + part) * width
             for lane in range(count):
-                out[first + lane, k, part] = (
-                    angles.tangent[lane] * bra[place + lane] - angles.cosine[lane] * amplitudes[first + lane, k, part]
-                )
+                along = angles.theta[lane] * amplitudes[first + lane, k, part]
+                out[first + lane, k, part] = angles.factor[lane] * bra[place + lane] - along
 
 
 @compiled
 def run(
     program: Any, weights: Any, data: Any, amplitudes: Any, norms: Any, values: Any, cotangent: Any, weight_rows: Any,
-    data_gradient: Any, amplitude_gradient: Any, states: Any, memory: Any, first_block: int, last_block: int, mode: int,
-    block_stride: int, set_stride: int,
+    data_gradient: Any, amplitude_gradient: Any, states: Any, table: Any, memory: Any, first_block: int, last_block: int,
+    mode: int, block_stride: int, set_stride: int,
 ) -> None:  # fmt: skip
     """Blocks ``first_block … last_block - 1`` forward, backward or both.
 
@@ -347,7 +348,8 @@ def run(
         amplitude_gradient: like ``amplitudes``, or of size 0.
         states: Flat, 64-byte aligned, in the kernel's dtype: ``kept_states`` states of 2·2^n rows a block, one when only the last
             is needed.
-        memory: The same, ``scratch_rows`` rows.
+        table: (``program.tabled``, 2): the uniform diagonals, written without STATES_KEPT, read with it.
+        memory: Flat, aligned: ``scratch_rows`` rows.
         first_block: Block b holds samples b·lanes ….
         last_block: One past the last.
         mode: Sum of the mode bits of this module.
@@ -355,9 +357,10 @@ def run(
         set_stride: Rows from one kept state to the next; 0 when only the last one is needed.
     """
     width = lanes(states)
-    scratch = _carve(program, memory)
-    angles = shared_angles(program, weights, width, scratch.tangents)
-    uniform_tables(program.passes, program.words, scratch.tangents, program.n, scratch.products, scratch.table)
+    scratch = _carve(program, memory, table)
+    angles = shared_angles(program, weights, data.shape[1], scratch.tangents, scratch.turned)
+    if not mode & STATES_KEPT:
+        uniform_tables(program.passes, program.words, scratch.tangents, scratch.products, table)
     support = np.zeros(1 << program.grown, np.int64)
     norm = np.ones(width)
     for block in range(first_block, last_block):
@@ -365,7 +368,9 @@ def run(
         count = min(width, values.shape[0] - first)
         row = (block - first_block) * block_stride
         last = row + (program.sets.shape[0] >> 1) * set_stride
-        block_angles(program, angles, data, first, count, scratch.tangents, scratch.cosines, scratch.factors)
+        block_angles(
+            program, angles, data, first, count, scratch.tangents, scratch.turned, scratch.cosines, scratch.factors
+        )
         if mode & STATES_KEPT:
             if program.from_amplitudes:
                 for lane in range(count):
@@ -387,7 +392,9 @@ def run(
             to_start = mode & AMPLITUDE_GRADIENT != 0
             _seed(program, angles, states, last, cotangent, first, count, scratch)
             _backward(program, states, row, set_stride, scratch, to_start)
-            _collect(program, angles, scratch.moments, weight_rows[block], data_gradient, first, count)
+            _collect(
+                program, angles.theta, scratch.moments, scratch.turned, weight_rows[block], data_gradient, first, count
+            )
             if to_start:
                 _collect_amplitudes(
                     angles, scratch.bra, amplitudes, norm, values, cotangent, amplitude_gradient, first, count

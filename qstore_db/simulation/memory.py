@@ -35,7 +35,7 @@ class Workspace:
         NotEnoughMemoryError: More than the system has free.
     """
 
-    __slots__ = ("_block", "_start")
+    __slots__ = ("_aligned", "_block")
 
     def __init__(self, size: int) -> None:
         rounded = max(1 << 12, 1 << (size + ALIGNMENT - 1).bit_length())
@@ -47,12 +47,12 @@ class Workspace:
             self._block = idle.pop() if idle else np.empty(rounded, np.uint8)
         except IndexError:  # another thread took the last one
             self._block = np.empty(rounded, np.uint8)
-        self._start = -self._block.ctypes.data % ALIGNMENT
+        start = -self._block.__array_interface__["data"][0] % ALIGNMENT
+        self._aligned = self._block[start : start + (self._block.size - start) // ALIGNMENT * ALIGNMENT]
 
-    def array(self, dtype: np.dtype[np.floating], count: int, offset: int = 0) -> NDArray[np.floating]:
-        """``count`` numbers from byte ``offset`` on, as a flat view that must not outlive the workspace."""
-        first = self._start + offset
-        return self._block[first : first + count * dtype.itemsize].view(dtype)
+    def array(self, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+        """All of it as a flat array of the dtype; it must not outlive the workspace."""
+        return self._aligned.view(dtype)
 
     def __del__(self) -> None:
         block = getattr(self, "_block", None)

@@ -317,7 +317,7 @@ def _parity(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 def scratch_rows(program: Program) -> int:
     """Registers of scratch space that the kernel needs besides the states."""
     total, reads = len(program.rotations), len(program.reads)
-    small = 3 * total + 2 * reads + program.grown + program.segments + 2 + 1 + 64
+    small = 4 * total + 2 * reads + program.grown + program.segments + 2 + 1 + 64
     return int(small + (3 << program.n))
 
 

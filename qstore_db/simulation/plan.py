@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.observables import Observable
-from qstore_db.errors import InvalidArgumentError, InvalidCircuitError, InvalidVectorError
+from qstore_db.errors import InvalidArgumentError, InvalidCircuitError
 from qstore_db.simulation.compile import rotation_sets
 from qstore_db.simulation.inputs import Inputs, checked_inputs
 from qstore_db.simulation.memory import Workspace
@@ -172,66 +172,69 @@ class Pullback:
 class _Run:
     """One batch with its working memory."""
 
-    __slots__ = ("_blocks", "_dtype", "_inputs", "_kept", "_program", "values")
+    __slots__ = ("_blocks", "_dtype", "_inputs", "_kept", "_kernel", "_program", "_state_bytes", "_table", "values")
 
     def __init__(self, program: Program, inputs: Inputs, *, keep: bool) -> None:
-        from qstore_db.simulation.lanes import VALUES
+        # Numba is imported at the first run, so that importing the package stays quick.
+        from qstore_db.simulation import lanes
 
-        self._program, self._inputs = program, inputs
-        self._dtype = inputs.amplitudes.dtype
-        self._blocks = -(-inputs.samples // LANES[self._dtype.name])
+        self._kernel, self._program, self._inputs = lanes, program, inputs
+        self._dtype = dtype = inputs.amplitudes.dtype
+        width = LANES[dtype.name]
+        self._blocks = -(-inputs.samples // width)
+        self._state_bytes = (2 << program.n) * width * dtype.itemsize
+        self._table = np.empty((program.tabled, 2), dtype)
         self.values = np.empty((inputs.samples, inputs.readouts))
-        size = self._state_bytes() * kept_states(program) * self._blocks
+        size = self._state_bytes * kept_states(program) * self._blocks
         self._kept = Workspace(size) if keep and size <= KEEP_BYTES else None
-        self._execute(VALUES, self._kept or Workspace(self._state_bytes()))
+        states = self._kept or Workspace(self._state_bytes)
+        self._execute(lanes.VALUES, states, _NOTHING, _NOTHING, _NOTHING, inputs.amplitudes)
         if inputs.check_norms():
-            self._execute(VALUES, self._kept or Workspace(self._state_bytes()))
+            self._execute(lanes.VALUES, states, _NOTHING, _NOTHING, _NOTHING, inputs.amplitudes)
 
     def gradients(self, cotangent: NDArray[np.float64], of_inputs: bool) -> Gradients:
-        from qstore_db.simulation.lanes import AMPLITUDE_GRADIENT, GRADIENTS, STATES_KEPT
-
-        inputs, program = self._inputs, self._program
+        inputs, program, kernel = self._inputs, self._program, self._kernel
         rows = np.empty((self._blocks, inputs.weights.size))
-        data = np.empty(inputs.data.shape if of_inputs else (0, 0))
-        amplitudes = np.empty(inputs.amplitudes.shape if of_inputs else (0, 0, 1), self._dtype)
-        mode = GRADIENTS | (STATES_KEPT if self._kept else 0)
-        if of_inputs and program.from_amplitudes:
-            mode |= AMPLITUDE_GRADIENT
-        states = self._kept or Workspace(self._state_bytes() * kept_states(program))
+        data = np.empty(inputs.data.shape) if of_inputs else _NOTHING
+        of_amplitudes = of_inputs and program.from_amplitudes
+        amplitudes = np.empty_like(inputs.amplitudes) if of_amplitudes else inputs.amplitudes[:0]
+        mode = kernel.GRADIENTS
+        if of_amplitudes:
+            mode |= kernel.AMPLITUDE_GRADIENT
+        if self._kept:
+            mode |= kernel.STATES_KEPT
+        states = self._kept or Workspace(self._state_bytes * kept_states(program))
         self._execute(mode, states, cotangent, rows, data, amplitudes)
         return Gradients(
             weights=rows.sum(axis=0),
             data=data if of_inputs else None,
-            amplitudes=inputs.like_given(amplitudes) if mode & AMPLITUDE_GRADIENT else None,
+            amplitudes=inputs.like_given(amplitudes) if of_amplitudes else None,
         )
-
-    def _state_bytes(self) -> int:
-        return (2 << self._program.n) * LANES[self._dtype.name] * self._dtype.itemsize
 
     def _execute(
         self,
         mode: int,
         states: Workspace,
-        cotangent: NDArray[np.float64] = np.empty((0, 0)),  # noqa: B008 - never written, the kernel does not read it
-        weight_rows: NDArray[np.float64] = np.empty((0, 0)),  # noqa: B008
-        data: NDArray[np.float64] = np.empty((0, 0)),  # noqa: B008
-        amplitudes: NDArray[np.floating] | None = None,
+        cotangent: NDArray[np.float64],
+        weight_rows: NDArray[np.float64],
+        data: NDArray[np.float64],
+        amplitudes: NDArray[np.floating],
     ) -> None:
-        from qstore_db.simulation.lanes import GRADIENTS, run
-
-        program, inputs = self._program, self._inputs
-        lanes = LANES[self._dtype.name]
-        scratch_size = scratch_rows(program) * lanes
-        scratch = Workspace(scratch_size * self._dtype.itemsize)
+        program, inputs, dtype = self._program, self._inputs, self._dtype
+        rows = scratch_rows(program) * LANES[dtype.name]
+        scratch = Workspace(rows * dtype.itemsize)
         one_state = 2 << program.n
-        states_in_block = kept_states(program) if self._kept or mode & GRADIENTS else 1
-        held = one_state * states_in_block * (self._blocks if self._kept else 1) * lanes
-        run(
-            program, inputs.weights, inputs.data, inputs.amplitudes, inputs.norms, self.values, cotangent, weight_rows, data,
-            inputs.amplitudes[:0] if amplitudes is None else amplitudes, states.array(self._dtype, held),
-            scratch.array(self._dtype, scratch_size), 0, self._blocks, mode,
-            one_state * states_in_block if self._kept else 0, one_state if states_in_block > 1 else 0,
+        # Without gradients nothing but the last state is needed, and it is overwritten in place.
+        several = self._kept is not None or mode & self._kernel.GRADIENTS
+        self._kernel.run(
+            program, inputs.weights, inputs.data, inputs.amplitudes, inputs.norms, self.values, cotangent, weight_rows,
+            data, amplitudes, states.array(dtype), self._table, scratch.array(dtype), 0, self._blocks, mode,
+            one_state * kept_states(program) if self._kept else 0, one_state if several else 0,
         )  # fmt: skip
+
+
+_NOTHING: Final[NDArray[np.float64]] = np.empty((0, 0))
+"""Stands where a mode neither reads nor writes."""
 
 
 def compile_circuit(circuit: Circuit, observables: Sequence[Observable], *, amplitude_input: bool = False) -> Plan:

@@ -147,7 +147,7 @@ def uniform_diagonal(state: Any, source: int, target: int, n: int, table: Any, p
 
 
 @compiled
-def uniform_tables(rows: Any, words: Any, tangents: Any, n: int, work: Any, table: Any) -> None:
+def uniform_tables(rows: Any, words: Any, tangents: Any, work: Any, table: Any) -> None:
     """Fills the tables of the uniform diagonals from the tangents of lane 0."""
     width = lanes(work)
     second = work[32 * width :]
@@ -162,19 +162,22 @@ def uniform_tables(rows: Any, words: Any, tangents: Any, n: int, work: Any, tabl
             products(tangents, one[2] + start, here, work)
             if more > 0:
                 products(tangents, one[2] + start + 4, more, second)
-            for p in range(1 << n):
-                word = words[low + p % one[4]] ^ words[high + p // one[4]]
-                c = (word & 31) * width
-                x, y = work[c], work[c + width]
-                if more > 0:
-                    c = (word >> 5) * width
-                    u, v = second[c], second[c + width]
-                    x, y = x * u - y * v, x * v + y * u
-                if start:
-                    u, v = table[one[8] + p, 0], table[one[8] + p, 1]
-                    x, y = x * u - y * v, x * v + y * u
-                table[one[8] + p, 0] = x
-                table[one[8] + p, 1] = y
+            place = one[8]
+            for h in range(one[6]):
+                for k in range(one[4]):
+                    word = words[low + k] ^ words[high + h]
+                    c = (word & 31) * width
+                    x, y = work[c], work[c + width]
+                    if more > 0:
+                        c = (word >> 5) * width
+                        u, v = second[c], second[c + width]
+                        x, y = x * u - y * v, x * v + y * u
+                    if start:
+                        u, v = table[place, 0], table[place, 1]
+                        x, y = x * u - y * v, x * v + y * u
+                    table[place, 0] = x
+                    table[place, 1] = y
+                    place += 1
             low += one[4]
             high += one[6]
 

@@ -10,7 +10,7 @@ from qstore_db.errors import InvalidArgumentError
 from storage_engine.engine import Engine
 
 _lock = threading.Lock()
-_active: set[tuple[int, int]] = set()
+_active: set[tuple[object, int]] = set()
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def in_training(engine: Engine, run_id: int) -> Iterator[None]:
     Raises:
         InvalidArgumentError: Another thread holds it.
     """
-    key = (id(engine), run_id)
+    key = (_place(engine), run_id)
     with _lock:
         if key in _active:
             raise InvalidArgumentError(
@@ -39,4 +39,9 @@ def in_training(engine: Engine, run_id: int) -> Iterator[None]:
 def is_in_training(engine: Engine, run_id: int) -> bool:
     """Whether a thread of this process trains the run."""
     with _lock:
-        return (id(engine), run_id) in _active
+        return (_place(engine), run_id) in _active
+
+
+def _place(engine: Engine) -> object:
+    # Engines of one directory share their state; one in memory has its own.
+    return id(engine) if engine.path is None else str(engine.path.resolve())

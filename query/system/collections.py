@@ -25,12 +25,12 @@ class Collections:
             ("metric", pa.string()),
             ("role", pa.string()),
             ("rows", pa.int64()),
-            ("created_at", pa.timestamp("us")),
+            ("created_at", pa.timestamp("us", tz="UTC")),
         ]
     )
 
     def rows(self, snapshot: Snapshot) -> pa.Table:
-        """One row a collection, ordered by name; ``created_at`` is in UTC."""
+        """One row a collection, ordered by name."""
         return pa.Table.from_pylist(
             [
                 {
@@ -60,7 +60,7 @@ class Datasets:
             ("labelled", pa.int64()),
             ("labels", pa.int64()),
             ("splits", pa.list_(pa.string())),
-            ("created_at", pa.timestamp("us")),
+            ("created_at", pa.timestamp("us", tz="UTC")),
         ]
     )
 
@@ -102,4 +102,4 @@ def _dataset(view: CollectionView) -> dict[str, object]:
 
 
 def _moment(seconds: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(tzinfo=None)
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)

@@ -7,6 +7,7 @@ numbered like the vectors. NaN would ruin the links of good rows, so it is refus
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.errors import InvalidArgumentError, InvalidVectorError
+from storage_engine.index.codes import encode
 from storage_engine.index.graph import MAX_ROWS, Graph
 from storage_engine.schema import GraphOptions, Metric
 
@@ -27,6 +29,7 @@ def build_graph(
     options: GraphOptions,
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    codes: bool = True,
 ) -> Graph:
     """Connect rows.
 
@@ -39,6 +42,7 @@ def build_graph(
         threads: 1 gives the same graph each time; more are faster and do not.
         progress: Called with (rows added, rows to add) about every thousand rows; both count each of two passes, if
             there are two. What it raises ends the build.
+        codes: Whether to add codes for a quicker walk; they are left out where they would cost recall.
 
     Returns:
         The graph, numbered like ``vectors``. Cost: O(n log n) distances; a second copy of the vectors in memory.
@@ -63,7 +67,10 @@ def build_graph(
         done = n * len(graphs)
         report = None if progress is None else _shifted(progress, done, n * len(spaces))
         graphs.append(_connected(vectors, scale, space, options, threads, report))
-    return graphs[0] if len(graphs) == 1 else _joined(*graphs)
+    graph = graphs[0] if len(graphs) == 1 else _joined(*graphs)
+    if not codes:
+        return graph
+    return dataclasses.replace(graph, codes=encode(vectors, scale, metric is Metric.L2, options.seed))
 
 
 def _connected(
@@ -143,7 +150,7 @@ def _frozen(state: dict[str, Any], m: int) -> Graph:
         lists = np.frombuffer(state["link_lists"], np.uint8)[: total * size].reshape(total, size)
         upper = _lists(lists, m, rows)
     ordered = np.empty_like(links)
-    ordered[rows] = links
+    ordered[:] = links
     levels = np.empty(n, np.uint8)
     levels[rows] = heights
     order = np.argsort(rows, kind="stable")  # the internal number of each row

@@ -5,10 +5,12 @@ belongs to.
 
 Layout of the bytes, little-endian, each section starting at a multiple of 64:
 
-    header   128 bytes: magic, format, flags, rows, level-0 width, upper width, upper rows, entry, levels; crc32 last
+    header   128 bytes: magic, format, flags (1: with codes), rows, level-0 width, upper width, upper rows, entry,
+             levels, dimension of the codes; crc32 last
     levels   uint8  (rows,)              the highest level of each row
     links    int32  (rows, width)        level-0 neighbours, padded with -1
     upper    int32  (upper rows, m)      neighbours at levels 1, 2, … of each row that has them, row after row
+    low      float32 (d,), step float32 (d,), codes uint8 (rows, stride)       only with codes
     crcs     uint32 (blocks + 1,)        crc32 of each 64 KiB of all the above, then that of the crcs themselves
 """
 
@@ -23,14 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.errors import DamagedError, FormatTooNewError
+from storage_engine.index.codes import MAX_DIMENSION, Codes, stride_of
 
 MAGIC = b"QSGRAPH\x01"
 FORMAT = 1
 BLOCK = 64 * 1024
 MAX_ROWS = 2**31 - 1
 MAX_WIDTH = 4_096
-_HEADER = struct.Struct("<8sIIQIIQQI")
+_HEADER = struct.Struct("<8sIIQIIQQII")
 _HEADER_BYTES = 128
+_WITH_CODES = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +47,7 @@ class Graph:
         upper: int32 of shape (sum of levels, m): neighbours above level 0. Row r owns the rows from
             ``first_upper[r]``, one per level from 1 upward.
         entry: The row at which every walk starts; none is on a higher level.
+        codes: The rows as bytes, for a quicker walk; ``None`` where there are none.
 
     Raises:
         ValueError: A link leads outside, or to a row that is not on its level.
@@ -52,6 +57,7 @@ class Graph:
     levels: NDArray[np.uint8]
     upper: NDArray[np.int32]
     entry: int
+    codes: Codes | None = None
     first_upper: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,17 +84,21 @@ class Graph:
         fields = (
             MAGIC,
             FORMAT,
-            0,
+            0 if self.codes is None else _WITH_CODES,
             self.rows,
             self.links.shape[1],
             self.upper.shape[1],
             self.upper.shape[0],
             self.entry,
             self.max_level,
+            0 if self.codes is None else self.codes.dimension,
         )
         header = _HEADER.pack(*fields).ljust(_HEADER_BYTES - 4, b"\0")
         body = bytearray(header + struct.pack("<I", zlib.crc32(header)))
-        for array, kind in ((self.levels, "<u1"), (self.links, "<i4"), (self.upper, "<i4")):
+        sections: list[tuple[NDArray[Any], str]] = [(self.levels, "<u1"), (self.links, "<i4"), (self.upper, "<i4")]
+        if self.codes is not None:
+            sections += [(self.codes.low, "<f4"), (self.codes.step, "<f4"), (self.codes.rows, "<u1")]
+        for array, kind in sections:
             body += b"\0" * (-len(body) % 64)
             body += np.ascontiguousarray(array, kind).tobytes()
         body += b"\0" * (-len(body) % 64)
@@ -112,25 +122,35 @@ class Graph:
             FormatTooNewError: Written by a later version.
         """
         view = memoryview(buffer).cast("B")
-        fields = _read_header(view, where)
-        rows, width, m, upper_rows, entry, max_level = fields
-        at_levels = _HEADER_BYTES
-        at_links = _aligned(at_levels + rows)
-        at_upper = _aligned(at_links + 4 * rows * width)
-        end = _aligned(at_upper + 4 * upper_rows * m)
+        rows, width, m, upper_rows, entry, max_level, dimension = _read_header(view, where)
+        sizes = [rows, 4 * rows * width, 4 * upper_rows * m]
+        if dimension:
+            sizes += [4 * dimension, 4 * dimension, rows * stride_of(dimension)]
+        at, end = [], _HEADER_BYTES
+        for size in sizes:
+            at.append(end)
+            end = _aligned(end + size)
         blocks = -(-end // BLOCK)
         if len(view) != end + 4 * blocks + 4:
             raise _damaged(where, len(view), f"{len(view)} bytes where the header promises {end + 4 * blocks + 4}")
         _check_blocks(view, end, where)
         try:
+            codes = None
+            if dimension:
+                codes = Codes(
+                    low=np.frombuffer(view, "<f4", dimension, at[3]),
+                    step=np.frombuffer(view, "<f4", dimension, at[4]),
+                    rows=np.frombuffer(view, "<u1", sizes[5], at[5]).reshape(rows, -1),
+                )
             graph = cls(
-                links=np.frombuffer(view, "<i4", rows * width, at_links).reshape(rows, width),
-                levels=np.frombuffer(view, "<u1", rows, at_levels),
-                upper=np.frombuffer(view, "<i4", upper_rows * m, at_upper).reshape(upper_rows, m),
+                links=np.frombuffer(view, "<i4", rows * width, at[1]).reshape(rows, width),
+                levels=np.frombuffer(view, "<u1", rows, at[0]),
+                upper=np.frombuffer(view, "<i4", upper_rows * m, at[2]).reshape(upper_rows, m),
                 entry=entry,
+                codes=codes,
             )
         except ValueError as error:
-            raise _damaged(where, at_links, str(error)) from error
+            raise _damaged(where, at[1], str(error)) from error
         if graph.max_level != max_level:
             raise _damaged(where, 0, f"the entry is on level {graph.max_level}, not {max_level}")
         return graph
@@ -141,6 +161,8 @@ def _problem(graph: Graph, heights: NDArray[np.int64]) -> str:
     rows, width = graph.links.shape
     if not 1 <= rows <= MAX_ROWS or not 1 <= width <= MAX_WIDTH or not 1 <= graph.upper.shape[1] <= MAX_WIDTH:
         return f"{rows} rows with {width} and {graph.upper.shape[1]} links are out of range"
+    if graph.codes is not None and graph.codes.rows.shape[0] != rows:
+        return f"{graph.codes.rows.shape[0]} rows of codes for {rows} rows"
     if graph.levels.shape != (rows,) or int(heights.sum()) != graph.upper.shape[0]:
         return f"levels of {graph.levels.shape[0]} rows do not describe {graph.upper.shape[0]} upper lists"
     if not 0 <= graph.entry < rows or graph.levels[graph.entry] != graph.levels.max():
@@ -157,14 +179,14 @@ def _problem(graph: Graph, heights: NDArray[np.int64]) -> str:
     return "a link leads to a row that is not on its level" if (reached < level[:, None]).any() else ""
 
 
-def _read_header(view: memoryview, where: str) -> tuple[int, int, int, int, int, int]:
+def _read_header(view: memoryview, where: str) -> tuple[int, int, int, int, int, int, int]:
     if len(view) < _HEADER_BYTES or bytes(view[:8]) != MAGIC:
         raise _damaged(where, 0, "no graph starts here")
     (checksum,) = struct.unpack_from("<I", view, _HEADER_BYTES - 4)
     if zlib.crc32(view[: _HEADER_BYTES - 4]) != checksum:
         raise _damaged(where, 0, "the header fails its checksum")
-    _, version, flags, rows, width, m, upper_rows, entry, max_level = _HEADER.unpack_from(view)
-    if version != FORMAT or flags:
+    _, version, flags, rows, width, m, upper_rows, entry, max_level, dimension = _HEADER.unpack_from(view)
+    if version != FORMAT or flags & ~_WITH_CODES:
         raise FormatTooNewError(
             f"{where} has graph format {version} with flags {flags}",
             fix="Open the database with a newer version, or delete the graph: it is rebuilt from the rows.",
@@ -172,7 +194,9 @@ def _read_header(view: memoryview, where: str) -> tuple[int, int, int, int, int,
         )
     if not (1 <= rows <= MAX_ROWS and 1 <= width <= MAX_WIDTH and 1 <= m <= MAX_WIDTH and upper_rows <= 255 * rows):
         raise _damaged(where, 0, "the sizes in the header are out of range")
-    return rows, width, m, upper_rows, entry, max_level
+    if (dimension > 0) != bool(flags & _WITH_CODES) or dimension > MAX_DIMENSION:
+        raise _damaged(where, 0, f"codes of {dimension} dimensions do not go with flags {flags}")
+    return rows, width, m, upper_rows, entry, max_level, dimension
 
 
 def _check_blocks(view: memoryview, end: int, where: str) -> None:

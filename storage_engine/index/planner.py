@@ -55,7 +55,7 @@ def choose(n: int, matches: int, top_k: int, ef: int | None, has_graph: bool) ->
         n: Rows of the graph.
         matches: Rows that may be returned.
         top_k: Rows wanted.
-        ef: Candidates to keep, ``None`` for the default; raised to ``top_k`` where lower.
+        ef: Candidates to keep, ``None`` for the default, twice that under a filter; raised to ``top_k`` where lower.
         has_graph: Whether there is one.
     """
     everything = matches == n
@@ -64,7 +64,9 @@ def choose(n: int, matches: int, top_k: int, ef: int | None, has_graph: bool) ->
         return Choice(exact, 0, 0, "there is no graph yet")
     if top_k >= matches:
         return Choice(exact, 0, 0, f"all {matches} matching rows are wanted")
-    kept = max(default_ef(top_k) if ef is None else ef, top_k)
+    if ef is None:  # where the query's own cluster is filtered out, the rows wanted lie around it, not at one end
+        ef = default_ef(top_k) * (1 if everything else 2)
+    kept = max(ef, top_k)
     walk = walk_cost(kept) * n // matches
     if walk >= matches:
         return Choice(exact, 0, 0, f"comparing {matches} rows is cheaper than a walk past about {walk}")

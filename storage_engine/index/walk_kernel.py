@@ -5,6 +5,9 @@ two heaps; inserting is a pass of vector minima and maxima without a branch. The
 collected first, and their numbers fetched ahead of use. Under a mask non-matching rows are walked through but not
 kept, so the results are an array of their own beside a heap of what remains to be expanded.
 
+The same loops run over float32 rows or over codes (:mod:`storage_engine.index.codes`); the best rows are scored in
+float64 from the float32 rows either way.
+
 A kernel takes one array of addresses and sizes, filled by :class:`storage_engine.index.walker.Walker`; the positions
 in it are the constants below, and ``table`` is its address.
 """
@@ -23,6 +26,7 @@ from storage_engine.vectors.kernels import (
     squared_distance,
 )
 from storage_engine.vectors.simd import (
+    add_code_products,
     bits_of,
     compiled,
     insert_key_in_block,
@@ -35,27 +39,78 @@ from storage_engine.vectors.simd import (
     prefetch,
     store_f32,
     store_f64,
+    store_i16,
     store_i32,
     store_i64,
     store_u16,
+    sum_i16,
+    zero_i16,
 )
 
 # fmt: off
 (BASE, STRIDE, NORMS, DIMENSION, METRIC, LINKS, WIDTH, UPPER, UPPER_WIDTH, FIRST_UPPER, ENTRY, LEVELS,
  NARROW, WIDE, SCRATCH, SEEN, EPOCH, KEYS, UNSEEN, FRESH, HEAP,
- EF, TOP_K, RESCORED, MASK, BUDGET, POSITIONS, SCORES, COMPARED, EXHAUSTED, PARAMETERS) = range(31)
+ EF, TOP_K, RESCORED, MASK, BUDGET, POSITIONS, SCORES, COMPARED, EXHAUSTED,
+ CODE_ROWS, CODE_STRIDE, CODE_TERMS, CODE_LOW, CODE_STEP, CODE_QUERY, PARAMETERS) = range(37)
 # fmt: on
 
 NONE = np.int64(2**63 - 1)  # an empty place among the keys; odd, so it reads as a row already expanded
 LEAST = np.int64(-(2**63))
 ROW_BITS = np.int64(0xFFFFFFFF)
+CODED = 3  # the metric of a walk over codes: they know which one they stand for
 AHEAD = 8  # rows whose numbers are asked for before they are compared
+
+
+@compiled
+def code_value(row, stride, terms, query):  # type: ignore[no-untyped-def]
+    """What the walk over codes orders by, less a constant of the query, of the codes at an address; float32.
+
+    Args: ``terms`` is the offset of the row's own terms, ``query`` the address of the rounded query, before which
+    stands the float32 that its integers are multiplied by.
+    """
+    a = zero_i16()
+    b = zero_i16()
+    c = row
+    q = query
+    end = row + stride
+    while c + 64 < end:
+        a = add_code_products(a, c, q)
+        b = add_code_products(b, c + 64, q + 128)
+        c += 128
+        q += 256
+    if c < end:
+        a = add_code_products(a, c, q)
+    return load_f32(row + terms) + load_f32(query - 4) * np.float32(sum_i16(a, b))
+
+
+@compiled
+def round_query(query, low, step, dimension, euclidean, out):  # type: ignore[no-untyped-def]
+    """Write the query as int16 for codes to ``out``, and before it what they are to be multiplied by.
+
+    The integers are as large as they may be without a sum of products leaving 32 bits. The places of a row's terms and
+    padding stay zero.
+    """
+    largest = np.float32(0.0)
+    for j in range(dimension):
+        number = load_f32(query + 4 * j)
+        weight = load_f32(step + 4 * j) * (number - load_f32(low + 4 * j) if euclidean else number)
+        largest = max(largest, abs(weight))
+    top = np.float32(min(32_767, 2_147_483_647 // (255 * dimension)))
+    unit = max(largest / top, np.float32(1e-30))
+    for j in range(dimension):
+        number = load_f32(query + 4 * j)
+        weight = load_f32(step + 4 * j) * (number - load_f32(low + 4 * j) if euclidean else number)
+        nearest = np.floor(weight / unit + np.float32(0.5))
+        store_i16(out + 2 * j, np.int16(min(max(nearest, -top), top)))
+    store_f32(out - 4, -unit - unit if euclidean else -unit)
 
 
 @compiled
 def row_value(row, base, stride, norms, narrow, dimension, metric):  # type: ignore[no-untyped-def]
     """What the walk orders by, smaller is nearer: squared distance, or minus the (scaled) inner product; float32."""
     at = base + row * stride
+    if metric == CODED:
+        return code_value(at, stride, norms, narrow)
     if metric == L2:
         return squared_distance(at, narrow, dimension)
     product = -inner_product(at, narrow, dimension)
@@ -330,13 +385,28 @@ def walk(parameters, query):  # type: ignore[no-untyped-def]
     store_i64(keys - 8, LEAST)
     for j in range(((ef + 7) >> 3) * 8 + 8):
         store_i64(keys + 8 * j, NONE)
-    row, value, compared = descend(table, base, stride, norms, narrow, dimension, metric)
     exhausted = False
+    rows = base
+    width = stride
+    terms = norms
+    asked = narrow
+    numbers = dimension
+    order = metric
+    if load_i64(table + 8 * CODE_ROWS):  # walk over codes instead: the same loops with other addresses
+        rows = load_i64(table + 8 * CODE_ROWS)
+        width = load_i64(table + 8 * CODE_STRIDE)
+        terms = load_i64(table + 8 * CODE_TERMS)
+        asked = load_i64(table + 8 * CODE_QUERY)
+        numbers = width >> 2
+        order = CODED
+        low = load_i64(table + 8 * CODE_LOW)
+        round_query(narrow, low, load_i64(table + 8 * CODE_STEP), dimension, metric == L2, asked)
+    row, value, compared = descend(table, rows, width, terms, asked, numbers, order)
     if load_i64(table + 8 * MASK):
-        compared = walk_masked(table, row, value, compared, base, stride, norms, narrow, dimension, metric)
+        compared = walk_masked(table, row, value, compared, rows, width, terms, asked, numbers, order)
         exhausted = compared > load_i64(table + 8 * BUDGET)
     else:
-        compared = walk_all(table, row, value, compared, base, stride, norms, narrow, dimension, metric)
+        compared = walk_all(table, row, value, compared, rows, width, terms, asked, numbers, order)
     found = 0
     while found < ef and load_i64(keys + 8 * found) != NONE:
         found += 1

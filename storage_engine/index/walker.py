@@ -1,4 +1,8 @@
-"""Searching a frozen graph: read-only, without the GIL, any number of threads at once."""
+"""Searching a frozen graph: read-only, without the GIL, any number of threads at once.
+
+Where the graph has codes the walk reads those, and float32 rows only for the best ``2·top_k`` or, if that is more,
+``top_k + 10``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 
 from storage_engine.errors import InvalidArgumentError
 from storage_engine.index import walk_kernel as kernel
+from storage_engine.index.codes import terms_at
 from storage_engine.index.graph import Graph
 from storage_engine.schema import Metric
 from storage_engine.vectors.distance import Ranked, exact_top_k
@@ -46,6 +51,7 @@ class _Scratch:
         "keys",
         "parameters",
         "positions",
+        "rounded",
         "scores",
         "seen",
         "unseen",
@@ -61,6 +67,10 @@ class _Scratch:
         self.heap = np.empty(0, np.int64)
         self.capacity = 0
         own = self.parameters
+        self.rounded = np.zeros(0, np.int16)
+        if own[kernel.CODE_ROWS]:
+            self.rounded = np.zeros(32 + int(own[kernel.CODE_STRIDE]), np.int16)  # 64 bytes in front hold the factor
+            own[kernel.CODE_QUERY] = self.rounded.ctypes.data + 64
         own[kernel.NARROW] = self.block.narrow_address
         own[kernel.WIDE] = self.block.wide_address
         own[kernel.SCRATCH] = self.block.scratch.ctypes.data
@@ -111,6 +121,11 @@ class Walker:
             )
         if vectors.shape[1] > 1 and vectors.strides[1] != 4:
             raise InvalidArgumentError("The numbers of a row are not contiguous", fix="Give a row-major array.")
+        if graph.codes is not None and graph.codes.dimension != vectors.shape[1]:
+            raise InvalidArgumentError(
+                f"The graph has codes of {graph.codes.dimension} dimensions, the rows have {vectors.shape[1]}",
+                fix="Give the rows that the graph was built on.",
+            )
         if metric is Metric.COSINE and (norms is None or norms.shape != (graph.rows,)):
             raise InvalidArgumentError("The cosine metric needs one norm for each row", fix="Pass norms.")
         self.graph, self.metric, self.dimension = graph, metric, int(vectors.shape[1])
@@ -132,6 +147,14 @@ class Walker:
         fixed[kernel.FIRST_UPPER] = graph.first_upper.ctypes.data
         fixed[kernel.ENTRY] = graph.entry
         fixed[kernel.LEVELS] = graph.max_level
+        codes = graph.codes
+        if codes is not None:
+            fixed[kernel.CODE_ROWS] = codes.rows.ctypes.data
+            fixed[kernel.CODE_STRIDE] = codes.rows.strides[0]
+            fixed[kernel.CODE_TERMS] = terms_at(self.dimension)
+            fixed[kernel.CODE_LOW] = codes.low.ctypes.data
+            fixed[kernel.CODE_STEP] = codes.step.ctypes.data
+        self._coded = codes is not None
         self._fixed = fixed
 
     def search(
@@ -147,7 +170,8 @@ class Walker:
         Args:
             query: float32 of shape (d,), finite, contiguous; see :func:`storage_engine.vectors.distance.check_query`.
             top_k: How many rows, at least 1.
-            ef: How many candidates are kept on the way; raised to ``top_k``, lowered to the number of rows.
+            ef: How many candidates are kept on the way; raised to ``top_k`` (with codes to as many as are
+                scored), lowered to the number of rows.
             mask: bool of shape (n,), contiguous: which rows may be returned. The walk passes through all of them.
             budget: Under a mask, give up after comparing with so many rows; ``None`` means never.
 
@@ -161,7 +185,9 @@ class Walker:
                 fix=f"Give {self.dimension} float32 numbers and ask for at least one row.",
             )
         rows = self.graph.rows
-        kept = min(max(ef, top_k), rows)
+        # float32 may swap rows that are nearly as near, codes more: more are kept and scored than are wanted
+        scored = top_k + (max(10, top_k) if self._coded else max(6, top_k // 4))
+        kept = min(max(ef, scored if self._coded else top_k), rows)
         waiting = 0 if mask is None else 1 + (rows if budget is None else min(budget, rows))
         try:
             scratch = self._idle.pop()
@@ -171,7 +197,7 @@ class Walker:
         own = scratch.parameters
         own[kernel.EF] = kept
         own[kernel.TOP_K] = top_k
-        own[kernel.RESCORED] = top_k + max(6, top_k // 4)  # the walk's float32 may swap rows that are nearly as near
+        own[kernel.RESCORED] = scored
         own[kernel.BUDGET] = _NO_BUDGET if budget is None else budget
         own[kernel.MASK] = 0 if mask is None else self._address(mask)
         found = kernel.walk(own, np.ascontiguousarray(query))

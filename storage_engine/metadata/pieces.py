@@ -73,8 +73,8 @@ def _joined(parts: Sequence[Piece]) -> Piece:
     for table in tables:
         for entry in table.schema if table is not None else ():
             unified = unify(columns.get(entry.name, pa.null()), entry.type)
-            # Every type a column has had grows into the next one, so the join of two always exists.
-            assert unified is not None, entry
+            if unified is None:  # every type a column has had grows into the next one
+                raise TypeError(f"column {entry.name!r} cannot be {columns[entry.name]} and {entry.type}")
             columns[entry.name] = unified
     if not columns:
         return Piece.of(parts[0].start, count, None, level)

@@ -36,6 +36,12 @@ _SCALARS = (
     pa.types.is_decimal128,
     pa.types.is_decimal256,
 )
+_PLAIN = {
+    pa.time32("s"): pa.time32("ms"),
+    pa.date64(): pa.date32(),
+    pa.string_view(): pa.string(),
+    pa.binary_view(): pa.binary(),
+}
 _TIME_UNITS = ("s", "ms", "us", "ns")
 
 
@@ -62,10 +68,11 @@ def check_column_name(name: str) -> None:
 
 
 def normalised(given: pa.Table) -> pa.Table:
-    """Return the table with checked names and dictionary columns decoded.
+    """Return the table with checked names and every column in the one spelling of its type.
 
     Raises:
-        InvalidMetadataError: A reserved, empty or repeated name, too many columns, or malformed Arrow data.
+        InvalidMetadataError: A reserved, empty or repeated name, too many columns, a type that cannot be stored, or
+            malformed Arrow data.
     """
     if given.num_columns > MAX_COLUMNS:
         raise InvalidMetadataError(
@@ -78,17 +85,47 @@ def normalised(given: pa.Table) -> pa.Table:
         check_column_name(name)
         _refuse_twin(name, seen)
         seen[name.casefold()] = name
+    columns = []
     try:
         given.validate(full=True)
-        for position, entry in enumerate(given.schema):
-            if pa.types.is_dictionary(entry.type):
-                decoded = given.column(position).cast(entry.type.value_type)
-                given = given.set_column(position, entry.name, decoded)
+        for entry, column in zip(given.schema, given.columns, strict=True):
+            kind = canonical(entry.type)
+            _refuse_type(entry.name, kind)
+            columns.append(column if str(kind) == str(entry.type) else column.cast(kind))
     except pa.ArrowException as error:
         raise InvalidMetadataError(
             f"the metadata table is malformed: {error}", fix="Build it again from Python values."
         ) from error
-    return given.replace_schema_metadata(None)
+    return pa.table(columns, names=given.column_names)
+
+
+def canonical(kind: pa.DataType) -> pa.DataType:
+    """The one spelling of a type: as log and segment files give it back, without names or rules that carry no value.
+
+    Dictionaries and views become what they stand for; seconds become milliseconds, which Parquet can hold; elements
+    of lists and fields of structs may always be null, since rows that lack a value must fit too.
+    """
+    tests = pa.types
+    if tests.is_dictionary(kind):
+        return canonical(kind.value_type)
+    if tests.is_struct(kind):
+        return pa.struct([(entry.name, canonical(entry.type)) for entry in kind])
+    if tests.is_fixed_size_list(kind):
+        return pa.list_(canonical(kind.value_type), kind.list_size)
+    if tests.is_large_list(kind):
+        return pa.large_list(canonical(kind.value_type))
+    if tests.is_list(kind):
+        return pa.list_(canonical(kind.value_type))
+    if tests.is_map(kind):
+        return pa.map_(canonical(kind.key_type), canonical(kind.item_type))
+    if tests.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", kind.tz)
+    return _PLAIN.get(kind, kind)
+
+
+def canonical_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema with every type in its one spelling."""
+    return pa.schema([(entry.name, canonical(entry.type)) for entry in schema])
 
 
 def is_storable(kind: pa.DataType) -> bool:
@@ -235,7 +272,7 @@ def cast_column(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     Raises:
         pa.ArrowInvalid: A value does not survive the change.
     """
-    if values.type.equals(kind):
+    if str(values.type) == str(kind):
         return values
     if pa.types.is_null(kind):
         return pa.chunked_array([pa.nulls(len(values))])

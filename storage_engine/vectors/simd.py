@@ -57,6 +57,8 @@ _KEYS = ir.VectorType(ir.IntType(64), 8)
 F16 = Register("qstore_16_float32", _FLOATS)
 D8 = Register("qstore_8_float64", _DOUBLES)
 _I32 = ir.IntType(32)
+_INTEGERS = ir.VectorType(_I32, 16)
+I16 = Register("qstore_16_int32", _INTEGERS)
 _BYTE_POINTER = ir.IntType(8).as_pointer()
 
 
@@ -115,6 +117,7 @@ store_f64 = _scalar_store(types.float64, ir.DoubleType())
 store_i64 = _scalar_store(types.int64, ir.IntType(64))
 store_i32 = _scalar_store(types.int32, _I32)
 store_u16 = _scalar_store(types.uint16, ir.IntType(16))
+store_i16 = _scalar_store(types.int16, ir.IntType(16))
 
 
 @intrinsic
@@ -171,6 +174,75 @@ def sum_f16(typing: Any, x: Any, y: Any) -> Any:
         return _call(builder, "llvm.vector.reduce.fadd.v16f32", ir.FloatType(), [start, both], fastmath=("reassoc",))
 
     return types.float32(x, y), generate
+
+
+def _has(context: Any, feature: str) -> bool:
+    """Whether the processor that is compiled for has an instruction set; its features are in the cache's key."""
+    return f"+{feature}" in context.codegen().magic_tuple()[2].split(",")
+
+
+def _pair_products(context: Any, builder: Any, x: Any, y: Any) -> Any:
+    """Sums of neighbouring products: 32 int16 and 32 int16 give 16 int32."""
+    if _has(context, "avx512bw"):
+        return _call(builder, "llvm.x86.avx512.pmaddw.d.512", _INTEGERS, [x, y])
+    if _has(context, "avx2"):
+        half = ir.VectorType(_I32, 8)
+        low, high = (
+            _call(
+                builder,
+                "llvm.x86.avx2.pmadd.wd",
+                half,
+                [_lanes(builder, x, at, 16), _lanes(builder, y, at, 16)],
+            )
+            for at in (0, 16)
+        )
+        return builder.shuffle_vector(low, high, ir.Constant(_INTEGERS, list(range(16))))
+    wide = ir.VectorType(_I32, 32)
+    products = builder.mul(builder.sext(x, wide), builder.sext(y, wide))
+    even, odd = (
+        builder.shuffle_vector(
+            products, ir.Constant(wide, ir.Undefined), ir.Constant(_INTEGERS, list(range(parity, 32, 2)))
+        )
+        for parity in (0, 1)
+    )
+    return builder.add(even, odd)
+
+
+@intrinsic
+def zero_i16(typing: Any) -> Any:
+    """16 int32 zeros."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(_INTEGERS, [0] * 16)
+
+    return I16(), generate
+
+
+@intrinsic
+def add_code_products(typing: Any, total: Any, codes: Any, query: Any) -> Any:
+    """``total`` plus the products of 64 bytes at one address with 64 int16 at another, spread over 16 int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, code, query = arguments
+        for half in (0, 32):
+            at = ir.Constant(ir.IntType(64), half)
+            narrow = _load(builder, builder.add(code, at), ir.VectorType(ir.IntType(8), 32))
+            x = builder.zext(narrow, ir.VectorType(ir.IntType(16), 32))
+            y = _load(builder, builder.add(query, builder.add(at, at)), ir.VectorType(ir.IntType(16), 32))
+            sums = builder.add(sums, _pair_products(context, builder, x, y))
+        return sums
+
+    return total(total, types.intp, types.intp), generate
+
+
+@intrinsic
+def sum_i16(typing: Any, x: Any, y: Any) -> Any:
+    """The sum of all 32 int32 of two registers."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(builder, "llvm.vector.reduce.add.v16i32", _I32, [builder.add(*arguments)])
+
+    return types.int32(x, y), generate
 
 
 @intrinsic

@@ -191,6 +191,14 @@ def test_a_file_put_together_anew_is_refused(change):
         decode(content, name="x")
 
 
+def test_zarr_never_opens_an_array_with_other_codecs(monkeypatch):
+    import zarr
+
+    monkeypatch.setattr(zarr, "open_group", lambda *_, **__: pytest.fail("zarr was asked to open it"))
+    with pytest.raises(DamagedError, match="codecs"):
+        decode(rewritten(encode(checkpoint()), swap_codec), name="x")
+
+
 def test_a_missing_chunk_is_not_read_as_zeros():
     content = pack({"a": np.zeros(100)}, {})
     with zipfile.ZipFile(io.BytesIO(content)) as file:

@@ -94,6 +94,27 @@ def test_a_part_that_cannot_be_written_is_raised_again_and_again(engine, monkeyp
     assert steps(read_metrics(engine, engine.snapshot())) == [1]
 
 
+def test_nothing_is_written_behind_a_gap(engine, monkeypatch):
+    gate, commit, calls = threading.Event(), engine.commit, []
+
+    def first_fails(batch):
+        gate.wait(30)
+        calls.append(batch)
+        if len(calls) == 1:
+            raise WriteFailedError("the disk is full")
+        return commit(batch)
+
+    monkeypatch.setattr(engine, "commit", first_fails)
+    writer = MetricsWriter(engine, 1, rows_per_part=1)
+    writer.append(row(1))
+    writer.append(row(2))
+    gate.set()
+    with pytest.raises(WriteFailedError):
+        writer.close()
+    assert len(calls) == 1
+    assert parts_of(engine.snapshot()) == []
+
+
 def test_a_full_queue_makes_the_caller_wait_and_drops_nothing(engine, monkeypatch):
     gate = threading.Event()
     commit = engine.commit

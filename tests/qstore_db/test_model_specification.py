@@ -99,7 +99,7 @@ def test_a_missing_field_is_named(name):
         ("reduce", "mean"),
         ("reduce", ["pca"]),
         ("rotations", "ry"),
-        ("entanglement", "pairwise"),
+        ("entanglement", "star"),
         ("readout", "xyz"),
         ("dtype", "float16"),
         ("train_circuit", 1),

@@ -146,6 +146,24 @@ def test_insert_refuses_a_stored_id_and_writes_nothing(engine):
     assert_in_step(engine)
 
 
+def test_a_collection_is_created_with_its_first_rows_in_one_commit(engine):
+    def schema(name):
+        return CollectionSchema(name, uuid.uuid4().hex, D, Metric.COSINE)
+
+    before = engine.snapshot().version
+    write_states(engine, "new", ["x"], [state(("a", 1))], new=schema("new"))
+    write_rows(engine, "plain", ["x"], V[None], new=schema("plain"))
+    assert engine.snapshot().version == before + 2
+    write_states(engine, "new", ["y"], [state(("a", 1))], new=schema("new"))
+    write_rows(engine, "plain", ["y"], V[None], new=schema("plain"))
+    assert len(assert_in_step(engine, "new")) == len(engine.snapshot().collection("plain")) == 2
+    with pytest.raises(QStoreError):
+        write_states(engine, "third", [""], [state(("a", 1))], new=schema("third"))
+    with pytest.raises(QStoreError):
+        write_rows(engine, "third", ["x"], np.zeros((1, D), np.float32), new=schema("third"))
+    assert not engine.snapshot().has_collection("third")
+
+
 def test_a_refused_first_state_creates_nothing(engine):
     with pytest.raises(QStoreError):
         write_states(engine, "items", [""], [state(("a", 1))])

@@ -19,6 +19,7 @@ from qstore_db.errors import (
 )
 from qstore_db.models.specification import ModelSpec
 from qstore_db.training import checkpoints
+from qstore_db.training.active_runs import in_training, is_in_training
 from qstore_db.training.dataset import store_training_data
 from qstore_db.training.evaluation import evaluate
 from qstore_db.training.material import Features, gather
@@ -26,10 +27,10 @@ from qstore_db.training.metrics import parts_of, read_metrics
 from qstore_db.training.options import TrainingOptions
 from qstore_db.training.progress import Silence
 from qstore_db.training.registration import create_model, drop_model
-from qstore_db.training.registry import RunStatus, all_runs, find_run, find_version
+from qstore_db.training.registry import RunStatus, all_runs, all_versions, find_run, find_version
 from qstore_db.training.trained_models import TrainedModels, predict, predict_proba
 from qstore_db.training.trainer import resume, train
-from storage_engine.batch import DeleteRows, WriteBatch
+from storage_engine.batch import DeleteRows, PutRecord, WriteBatch
 from storage_engine.engine import Engine
 
 OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=0.1, seed=3, validation_split="test")
@@ -151,6 +152,16 @@ def test_validation_agrees_with_evaluation(engine):
     assert found.accuracy == run.scores.validation_accuracy
     assert found.confusion.sum() == found.rows == 20
     assert np.trace(found.confusion) / 20 == found.accuracy
+
+
+def test_a_confusion_has_right_classes_in_rows_and_guesses_in_columns(engine):
+    run = train(engine, "m", "d", TrainingOptions(epochs=3, learning_rate=0.1))
+    data, _ = rows(30, 4)
+    guesses = predict(TrainedModels(engine), "m", data)
+    store_training_data(engine, "e", data, np.ones(30, dtype=int), split="test")
+    found = evaluate(engine, TrainedModels(engine), "m", "e", version=run.version)
+    assert found.confusion.tolist() == [[0, 0], [30 - int(guesses.sum()), int(guesses.sum())]]
+    assert 0 < guesses.sum() < 30
 
 
 def without_times(table):
@@ -320,6 +331,78 @@ def test_checkpoints_are_written_as_often_as_asked(engine):
     train(engine, "m", "d", options, progress=reader)
     assert reader.seen == [0, 0, 0, 3, 3, 3, 6]
     assert len(engine.snapshot().files("ckpt")) == 1
+
+
+def test_what_a_checkpoint_has_seen_is_in_the_metrics_when_it_is_committed(engine):
+    found = []
+
+    class Reader(Silence):
+        def stepped(self, report):
+            if report.steps == 13:
+                found.extend(read_metrics(engine, engine.snapshot(), 1)["step"].to_pylist())
+
+    train(engine, "m", "d", OPTIONS, progress=Reader())
+    assert found == [1, 2, 3, 4, 5, 6, -1, 7, 8, 9, 10, 11, 12, -1]
+
+
+def test_a_version_number_that_is_taken_meanwhile_is_skipped(engine, monkeypatch):
+    commit = engine.commit
+
+    def racing(batch):
+        if any(isinstance(operation, PutRecord) and operation.key == "m/000002" for operation in batch.operations):
+            monkeypatch.setattr(engine, "commit", commit)
+            create_model(engine, "m", ModelSpec(qubits=3, classes=2), or_replace=True)
+        return commit(batch)
+
+    monkeypatch.setattr(engine, "commit", racing)
+    run = train(engine, "m", "d", TrainingOptions(epochs=1))
+    assert (run.version, run.parent_version) == (3, 1)
+    versions = all_versions(engine.snapshot())
+    assert [(found.version, found.spec.qubits) for found in versions] == [(1, 2), (2, 3), (3, 2)]
+    assert find_version(engine.snapshot(), "m").version == 3
+
+
+def test_a_model_dropped_meanwhile_fails_the_run(engine, monkeypatch):
+    from qstore_db.training import registration
+
+    class Dropper(Silence):
+        def epoch_finished(self, row):
+            monkeypatch.setattr(registration, "is_in_training", lambda *_: False)
+            drop_model(engine, "m")
+
+    with pytest.raises(UnknownModelError):
+        train(engine, "m", "d", TrainingOptions(epochs=1), progress=Dropper())
+    assert find_run(engine.snapshot(), 1).status is RunStatus.FAILED
+
+
+def test_held_out_rows_keep_their_own_labels_and_are_not_trained_on(engine):
+    data, labels = rows(45, 0)
+    spec = ModelSpec(qubits=2, classes=2)
+    material = gather(engine.snapshot(), "d", spec, TrainingOptions(validation_fraction=0.3))
+    assert material.validation is not None
+    view = material.rows.view
+    for part, own in ((material.rows, material.labels), (material.validation, material.validation_labels)):
+        numbers = [int(row_id.split("/")[1]) for row_id in view.ids_at(part.slots)]
+        assert np.array_equal(own, labels[numbers])
+        assert np.array_equal(view.vectors_at(part.slots), data[numbers])
+    assert not set(material.rows.slots) & set(material.validation.slots)
+    assert len(material.rows) + len(material.validation) == 45
+
+
+def test_a_run_is_held_once(engine):
+    with in_training(engine, 1):
+        with in_training(engine, 2), pytest.raises(InvalidArgumentError), in_training(engine, 1):
+            pass
+        assert is_in_training(engine, 1)
+    assert not is_in_training(engine, 1)
+    assert not is_in_training(engine, 2)
+
+
+def test_engines_of_one_directory_hold_runs_together(tmp_path):
+    with Engine.open(tmp_path / "x.qdb") as one, Engine.open(tmp_path / "x.qdb") as two, in_training(one, 1):
+        assert is_in_training(two, 1)
+        with Engine.open(None) as other:
+            assert not is_in_training(other, 1)
 
 
 def test_kept_and_streamed_features_are_the_same_bits(engine):

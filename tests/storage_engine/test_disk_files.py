@@ -227,9 +227,10 @@ def test_links_pipes_and_directories_are_refused(tmp_path):
 
 def test_opening_what_is_no_directory(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    for path in (tmp_path / "file", tmp_path / "absent"):
-        with pytest.raises(DiskError):
+    for path, is_file in ((tmp_path / "file", True), (tmp_path / "absent", False)):
+        with pytest.raises(DiskError) as caught:
             RealDisk(path)
+        assert (caught.value.not_a_directory, caught.value.missing) == (is_file, not is_file)
     with pytest.raises(DiskError):
         RealDisk(tmp_path / "absent" / "deeper", create=True)
 

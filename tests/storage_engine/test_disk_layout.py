@@ -1,6 +1,7 @@
 """The bytes on disk, read by hand as docs/file_format.md describes them: what is written once is read for ever."""
 
 import hashlib
+import itertools
 import json
 import struct
 from zlib import crc32
@@ -46,8 +47,14 @@ def test_log():
     first_crc = crc32(first, seed)
     second = b"QSWR" + struct.pack("<IQQdIHH", 1, 6, 5, 3.5, first_crc, 1, 0) + b"c"
     assert disk.read("wal/0000000003.wal") == b"".join(
-        [header, struct.pack("<I", seed), first, struct.pack("<I", first_crc)]
-        + [second, struct.pack("<I", crc32(second, seed))]
+        [
+            header,
+            struct.pack("<I", seed),
+            first,
+            struct.pack("<I", first_crc),
+            second,
+            struct.pack("<I", crc32(second, seed)),
+        ]
     )
 
 
@@ -122,7 +129,7 @@ def test_segment():
     assert numbers[0] == rows
     assert numbers[3] == 0
     starts = np.frombuffer(offsets, "<u8")
-    assert [text[a:b].decode() for a, b in zip(starts[:-1], starts[1:], strict=True)] == ids
+    assert [text[a:b].decode() for a, b in itertools.pairwise(starts)] == ids
     places, bits = np.frombuffer(table, "<u4"), numbers[1]
     assert (len(places), places[-1]) == (numbers[2], 0)
     for row in (0, 1, 777, rows - 1):

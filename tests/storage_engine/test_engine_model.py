@@ -147,9 +147,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), metric=st.sampled_from(list(Metric)))
     def create(self, name, metric):
         self.uuid += 1
-        schema = CollectionSchema(
-            name, f"{self.uuid:032x}", DIMENSION, metric, graph=GraphOptions(m=4, minimum_rows=3)
-        )
+        schema = CollectionSchema(name, f"{self.uuid:032x}", DIMENSION, metric, graph=GraphOptions(m=4, minimum_rows=3))
         if name in self.model.collections:
             with pytest.raises(QStoreError):
                 self.engine.commit(WriteBatch([CreateCollection(schema)]))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import struct
 import zlib
 
+import hnswlib
 import numpy as np
 import pytest
 
 from storage_engine.errors import DamagedError, FormatTooNewError, InvalidArgumentError, InvalidVectorError
-from storage_engine.index.builder import build_graph
+from storage_engine.index.builder import _frozen, build_graph
+from storage_engine.index.codes import stride_of
 from storage_engine.index.graph import Graph
+from storage_engine.index.walker import Walker
 from storage_engine.schema import GraphOptions, Metric
 
 OPTIONS = GraphOptions(m=5, ef_construction=40)
 
 
-def rows(n=3000, d=6, seed=0):
+def rows(n=3000, d=35, seed=0):
     return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
 
 
@@ -56,6 +59,31 @@ def test_links_join_near_rows_whatever_the_threads(threads):
             assert (heights[neighbours[neighbours >= 0]] >= level).all()
 
 
+def test_rows_keep_their_numbers_whatever_the_order_of_adding():
+    x = rows(4000, 3)
+    order = np.random.default_rng(1).permutation(4000)
+    index = hnswlib.Index(space="l2", dim=3)
+    index.init_index(max_elements=4000, M=5, ef_construction=40, random_seed=1)
+    index.add_items(x[order], order, num_threads=1)  # what threads do to each other, to the extreme
+    frozen = _frozen(index.__getstate__()[0], 5)
+    for links, of in ((frozen.links, np.arange(4000)), (frozen.upper, np.repeat(np.arange(4000), frozen.levels))):
+        lengths = np.linalg.norm(x[of][:, None] - x[links], axis=2)[links >= 0]
+        assert lengths.mean() < 0.6  # two random rows are 2.3 apart
+    index.set_ef(40)
+    walker = Walker(frozen, x, None, Metric.L2)
+    for query in rows(50, 3, seed=8):
+        found = walker.search(query, 5, 40).ranked.positions
+        assert found.tolist() == index.knn_query(query, 5, num_threads=1)[0][0].tolist()
+
+
+def test_a_graph_may_have_no_codes():
+    plain = build_graph(rows(), None, Metric.L2, OPTIONS, codes=False)
+    assert plain.codes is None
+    back = Graph.from_buffer(plain.to_bytes())
+    assert back.codes is None
+    assert reseal(plain.to_bytes()) == back.to_bytes()
+
+
 def test_what_progress_raises_ends_the_build():
     class StopBuildError(Exception):
         pass
@@ -93,7 +121,10 @@ def test_bytes_come_back_without_a_copy(graph, stored):
     for name in ("links", "levels", "upper", "first_upper"):
         assert np.array_equal(getattr(back, name), getattr(graph, name))
     assert (back.entry, back.max_level, back.rows) == (graph.entry, graph.max_level, 3000)
-    assert np.shares_memory(back.links, np.frombuffer(stored, np.uint8))
+    for name in ("low", "step", "rows"):
+        assert np.array_equal(getattr(back.codes, name), getattr(graph.codes, name))
+    for array in (back.links, back.upper, back.codes.rows):
+        assert np.shares_memory(array, np.frombuffer(stored, np.uint8))
     with pytest.raises(ValueError, match="read-only"):
         back.links[0, 0] = 1
 
@@ -122,7 +153,9 @@ def reseal(body):
     """Bytes with all checksums right, as only a wrong writer could make them."""
     end = 128
     rows_, width, m, upper = struct.unpack_from("<QIIQ", body, 16)
-    for size in (rows_, 4 * rows_ * width, 4 * upper * m):
+    (d,) = struct.unpack_from("<I", body, 52)
+    sizes = (rows_, 4 * rows_ * width, 4 * upper * m, *((4 * d, 4 * d, rows_ * stride_of(d)) if d else ()))
+    for size in sizes:
         end = -(-(end + size) // 64) * 64
     whole = bytearray(body[:end])
     whole[124:128] = struct.pack("<I", zlib.crc32(whole[:124]))
@@ -144,6 +177,7 @@ def test_a_lie_with_right_checksums_is_noticed(stored, graph):
         "entry on a low level": (40, struct.pack("<Q", low)),
         "wrong top level": (48, struct.pack("<I", graph.max_level + 1)),
         "a level that nobody has": (128, b"\xff"),
+        "no codes after all": (12, struct.pack("<I", 0)),
     }
     for name, (at, change) in lies.items():
         lying = bytearray(stored)
@@ -160,7 +194,7 @@ def test_a_later_format_is_refused_by_name(stored):
             Graph.from_buffer(reseal(bytes(later)))
 
 
-@pytest.mark.parametrize("at", [16, 24, 28, 32])
+@pytest.mark.parametrize("at", [16, 24, 28, 32, 52])
 @pytest.mark.parametrize("value", [0, 2**31 - 1, 2**32 - 1])
 def test_absurd_sizes_allocate_nothing(stored, at, value):
     lying = bytearray(stored)

@@ -16,7 +16,7 @@ from storage_engine.index.walker import Walker
 from storage_engine.schema import GraphOptions, Metric
 from storage_engine.vectors.distance import exact_top_k
 
-N, D = 8000, 12
+N, D = 8000, 32
 
 
 @pytest.fixture(scope="module", params=list(Metric))
@@ -64,7 +64,7 @@ def test_a_mask_that_follows_the_clusters_is_never_short(made):
             assert answer.ranked.positions.size == 10
             assert mask[answer.ranked.positions].all()
             recalls.append(len(set(answer.ranked.positions) & set(truth.positions)) / 10)
-    assert np.mean(recalls) >= 0.95
+    assert np.mean(recalls) >= 0.92  # hnswlib with the same ef and a callable: the same
 
 
 def test_a_walk_that_gives_up_is_answered_exactly():

@@ -424,7 +424,7 @@ def test_stale_records_behind_an_overwritten_one_never_count():
     writer.append([b"two", b"tri"], time=2.0)
     data = bytearray(disk.read(NAME))
     seed = LogReader(disk, 1, DATABASE).header.crc
-    first = list(LogReader(disk, 1, DATABASE).entries())[0]
+    first = next(iter(LogReader(disk, 1, DATABASE).entries()))
     record, _ = pack_record(seed, 2, 1, 9.0, first.crc, b"new")
     data[start : start + len(record)] = record
     _, found, end = recover(holding(data), acknowledged_lsn=2)

@@ -7,38 +7,18 @@ wide and deep random circuits vanish exponentially (McClean et al., Nature Commu
 
 from __future__ import annotations
 
-from itertools import combinations
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
 from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.entanglement import Entanglement, HardwareMap, entangled_pairs
 from qstore_db.circuits.parameters import Weight
 from qstore_db.errors import InvalidCircuitError
 
+__all__ = ["Entanglement", "Rotations", "entangled_pairs", "hardware_efficient", "number_of_weights"]
+
 Rotations: TypeAlias = Literal["ry_rz", "rx_ry_rz"]
-Entanglement: TypeAlias = Literal["linear", "circular", "full"]
 
 _GATES: Final[dict[str, tuple[str, ...]]] = {"ry_rz": ("RY", "RZ"), "rx_ry_rz": ("RX", "RY", "RZ")}
-
-
-def entangled_pairs(n_qubits: int, entanglement: Entanglement) -> tuple[tuple[int, int], ...]:
-    """Control and target of each CNOT of a layer, in order.
-
-    ``linear``: (0,1) (1,2) … (n-2,n-1). ``circular``: the same and (n-1,0); two qubits have their one pair once.
-    ``full``: every (i,j) with i < j, ordered by i, then j. One qubit: none.
-
-    Raises:
-        InvalidCircuitError: Unknown entanglement.
-    """
-    if entanglement not in get_args(Entanglement):
-        raise InvalidCircuitError(
-            f"unknown entanglement {entanglement!r}",
-            fix=f"Use one of {', '.join(get_args(Entanglement))}.",
-            value=entanglement,
-        )
-    if entanglement == "full":
-        return tuple(combinations(range(n_qubits), 2))
-    chain = tuple((qubit, qubit + 1) for qubit in range(n_qubits - 1))
-    return (*chain, (n_qubits - 1, 0)) if entanglement == "circular" and n_qubits > 2 else chain
 
 
 def number_of_weights(n_qubits: int, layers: int, rotations: Rotations = "ry_rz") -> int:
@@ -55,10 +35,10 @@ def hardware_efficient(
     layers: int,
     *,
     rotations: Rotations = "ry_rz",
-    entanglement: Entanglement = "linear",
+    entanglement: Entanglement | HardwareMap = "linear",
     first_weight: int = 0,
 ) -> Circuit:
-    """The circuit: in each layer the rotations on every qubit, then the CNOTs of :func:`entangled_pairs`.
+    """The circuit: in each layer the rotations on every qubit, then the CNOTs of ``entangled_pairs``.
 
     Weights are numbered by layer, then qubit, then rotation: ``first_weight + (layer · n_qubits + qubit) · k +
     rotation`` with k = 2 or 3 rotations.
@@ -67,7 +47,7 @@ def hardware_efficient(
         n_qubits: 1 … 24.
         layers: 0 or more.
         rotations: ``ry_rz`` or ``rx_ry_rz``, acting in this order.
-        entanglement: Which pairs the CNOTs join.
+        entanglement: Which pairs the CNOTs join; see :func:`qstore_db.circuits.entanglement.entangled_pairs`.
         first_weight: Index of the first weight.
 
     Raises:

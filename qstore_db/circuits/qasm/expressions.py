@@ -1,0 +1,186 @@
+"""Parameter expressions of OpenQASM, by recursive descent.
+
+    sum      = product (("+" | "-") product)*
+    product  = signed (("*" | "/") signed)*
+    signed   = ("-" | "+") signed | power
+    power    = atom [("^" in version 2 | "**" in version 3) signed]
+    atom     = number | pi | π-like constants | name | function "(" sum ")" | "(" sum ")"
+
+The value is an angle: a number, or in version 3 a sum that is linear in the program's inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, TypeAlias
+
+from qstore_db.circuits.parameters import Angle
+from qstore_db.circuits.qasm.tokens import Token, TokenStream, described, refuse
+from qstore_db.errors import InvalidCircuitError
+
+Expression: TypeAlias = Callable[[Mapping[str, Angle]], Angle]
+"""Names known where it is evaluated, to its value."""
+
+MAX_NESTING: Final = 100
+"""Brackets and signs inside each other, so that a text cannot exhaust the stack."""
+
+CONSTANTS: Final = {"pi": math.pi, "tau": math.tau, "euler": math.e}
+
+FUNCTIONS: Final[dict[str, Callable[[float], float]]] = {
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "exp": math.exp,
+    "ln": math.log,
+    "sqrt": math.sqrt,
+}
+_ONLY_IN_3: Final[dict[str, Callable[[float], float]]] = {
+    "log": math.log,
+    "arcsin": math.asin,
+    "arccos": math.acos,
+    "arctan": math.atan,
+}
+
+
+class ExpressionParser:
+    """Reads expressions from a stream.
+
+    Args:
+        stream: Where to read.
+        version: 2 or 3.
+        known: Names that may stand in the expression besides the constants.
+    """
+
+    __slots__ = ("_depth", "_functions", "_known", "_power", "_stream")
+
+    def __init__(self, stream: TokenStream, version: int, known: Collection[str]) -> None:
+        self._stream, self._known = stream, known
+        self._power = "^" if version == 2 else "**"
+        self._functions = FUNCTIONS if version == 2 else FUNCTIONS | _ONLY_IN_3
+        self._depth = 0
+
+    def parse(self) -> Expression:
+        """The expression that comes next.
+
+        Raises:
+            InvalidCircuitError: It is no expression; evaluating it raises the same for a division by zero, a number out of a
+                function's domain, or a product of two inputs.
+        """
+        left = self._product()
+        while self._stream.at("+") or self._stream.at("-"):
+            sign = -1.0 if self._stream.take().text == "-" else 1.0
+            left = _sum(left, self._product(), sign)
+        return left
+
+    def _product(self) -> Expression:
+        left = self._signed()
+        while self._stream.at("*") or self._stream.at("/"):
+            token = self._stream.take()
+            left = (_times if token.text == "*" else _divided)(left, self._signed(), token)
+        return left
+
+    def _signed(self) -> Expression:
+        self._enter()
+        try:
+            if self._stream.accept("-"):
+                inner = self._signed()
+                return lambda names: -inner(names)
+            if self._stream.accept("+"):
+                return self._signed()
+            return self._to_the_power()
+        finally:
+            self._depth -= 1
+
+    def _to_the_power(self) -> Expression:
+        base = self._atom()
+        if not self._stream.at(self._power):
+            return base
+        token = self._stream.take()
+        exponent = self._signed()
+        return lambda names: Angle((), _real(token, _powered, _plain(base(names), token), _plain(exponent(names), token)))
+
+    def _atom(self) -> Expression:
+        token = self._stream.take()
+        if token.kind == "number":
+            value = Angle((), _real(token, float, token.text))
+            return lambda names: value
+        if token.kind == "mark" and token.text == "(":
+            inner = self.parse()
+            self._stream.expect(")")
+            return inner
+        if token.kind == "name" and token.text in self._known:
+            return lambda names: names[token.text]
+        if token.kind == "name" and token.text in CONSTANTS:
+            constant = Angle((), CONSTANTS[token.text])
+            return lambda names: constant
+        if token.kind == "name" and token.text in self._functions:
+            function = self._functions[token.text]
+            self._stream.expect("(")
+            argument = self.parse()
+            self._stream.expect(")")
+            return lambda names: Angle((), _real(token, function, _plain(argument(names), token)))
+        return refuse(
+            token,
+            f"{described(token)} is no number, parameter or function",
+            f"Use numbers, pi, the parameters {sorted(self._known)} and {', '.join(self._functions)}.",
+        )
+
+    def _enter(self) -> None:
+        self._depth += 1
+        if self._depth > MAX_NESTING:
+            refuse(self._stream.next, f"more than {MAX_NESTING} brackets or signs inside each other", "Write it flatter.")
+
+
+def _sum(left: Expression, right: Expression, sign: float) -> Expression:
+    return lambda names: left(names) + right(names) * sign
+
+
+def _times(left: Expression, right: Expression, token: Token) -> Expression:
+    def value(names: Mapping[str, Angle]) -> Angle:
+        one, other = left(names), right(names)
+        if other.terms:
+            one, other = other, one
+        return _scaled(one, _plain(other, token), token)
+
+    return value
+
+
+def _divided(left: Expression, right: Expression, token: Token) -> Expression:
+    def value(names: Mapping[str, Angle]) -> Angle:
+        divisor = _plain(right(names), token)
+        return _scaled(left(names), _real(token, _inverted, divisor), token) if divisor != 1.0 else left(names)
+
+    return value
+
+
+def _scaled(value: Angle, factor: float, token: Token) -> Angle:
+    try:
+        return value * factor
+    except InvalidCircuitError as error:
+        refuse(token, error.what, error.fix)
+
+
+def _plain(value: Angle, token: Token) -> float:
+    if value.terms:
+        refuse(token, f"{value} is an input where a number must stand", "Use inputs in sums and times numbers only.")
+    return value.constant
+
+
+def _real(token: Token, function: Callable[..., float], *arguments: float | str) -> float:
+    """The function's value, if it is a finite real number."""
+    try:
+        value = function(*arguments)
+    except (ValueError, OverflowError, ZeroDivisionError) as error:
+        refuse(token, f"{token.text} has no value here ({error})", "Stay inside the function's domain.")
+    if not math.isfinite(value):
+        refuse(token, f"{token.text} gives {value}", "Use finite numbers.")
+    return value
+
+
+def _powered(base: float, exponent: float) -> float:
+    return math.pow(base, exponent)
+
+
+def _inverted(divisor: float) -> float:
+    return 1.0 / divisor

@@ -1,0 +1,1 @@
+"""Templates: circuits with a name of their own, from Bell pairs to phase estimation."""

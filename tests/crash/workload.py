@@ -1,0 +1,325 @@
+"""A random client of the engine: what it writes, and a dictionary of what must be there afterwards."""
+
+import contextlib
+import uuid
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+from fingerprint import expected_fingerprint, fingerprint
+
+from storage_engine import bulk, committer
+from storage_engine.batch import (
+    AttachFile,
+    CreateCollection,
+    DeleteRecord,
+    DeleteRows,
+    DetachFile,
+    DropCollection,
+    PutRecord,
+    PutRows,
+)
+from storage_engine.commit_queue import CommitRequest
+from storage_engine.errors import QStoreError
+from storage_engine.opening import open_writable
+from storage_engine.schema import CollectionSchema, GraphOptions, Metric
+from storage_engine.staged_file import StoredFile, read_file
+
+BULK_BYTES = 6_000
+COLUMNS = {"n": pa.int64(), "s": pa.string(), "b": pa.binary()}
+SHAPES = {"alpha": (5, Metric.L2), "beta": (160, Metric.COSINE)}
+GRAPH = GraphOptions(m=4, ef_construction=8)
+
+
+@contextlib.contextmanager
+def deterministic(seed):
+    """Uuids from a seed, and a bulk path that small batches take; one block at a time in a process."""
+    random = np.random.default_rng([seed, 77])
+    before = uuid.uuid4, bulk.BATCH_BYTES, committer.BATCH_BYTES
+    uuid.uuid4 = lambda: uuid.UUID(bytes=random.bytes(16), version=4)
+    bulk.BATCH_BYTES = committer.BATCH_BYTES = BULK_BYTES
+    try:
+        yield
+    finally:
+        uuid.uuid4, bulk.BATCH_BYTES, committer.BATCH_BYTES = before
+
+
+class Clock:
+    """A second passes at each look."""
+
+    def __init__(self):
+        self.now = 1_800_000_000.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+def open_database(disk):
+    return open_writable(disk, create=True, clock=Clock(), sync_each=True, build_threads=1)
+
+
+def fingerprint_of(disk, snapshot):
+    def read(kind, name):
+        file = next(file for file in snapshot.files(kind) if file.name == name)
+        return read_file(disk, StoredFile(f"{kind}/{name}", file.length, file.sha256))
+
+    return fingerprint(snapshot, read)
+
+
+@dataclass
+class Row:
+    vector: np.ndarray
+    norm: np.float32
+    born: int
+    metadata: dict
+
+
+@dataclass
+class Collection:
+    schema: CollectionSchema
+    columns: dict = field(default_factory=dict)
+    rows: dict = field(default_factory=dict)
+
+
+@dataclass
+class Model:
+    """What the database holds after a commit, as plain Python."""
+
+    version: int = 0
+    collections: dict = field(default_factory=dict)
+    records: dict = field(default_factory=dict)
+    files: dict = field(default_factory=dict)  # (kind, name) → content
+
+    def next(self):
+        """A copy for the next commit; rows, records and files are values that nobody changes."""
+        collections = {
+            name: replace(one, columns=dict(one.columns), rows=dict(one.rows)) for name, one in self.collections.items()
+        }
+        return Model(self.version + 1, collections, dict(self.records), dict(self.files))
+
+
+class Workload:
+    """A seeded client that keeps writing; after each acknowledged commit it compares the engine with its model.
+
+    Half of the seeds write records of one length only, often several a sync: then stale bytes line up with records.
+
+    Attributes:
+        prints: Fingerprint of the state after each commit, by version.
+        events: (length of the disk's journal, newest version begun, newest version acknowledged), in order.
+    """
+
+    def __init__(self, seed, disk, *, steps=None, open_with=open_database):
+        self.random = np.random.default_rng([seed, 1])
+        self.disk = disk
+        self.open_with = open_with
+        self.steps = steps or int(self.random.integers(5, 12))
+        self.same_length = self.chance(0.5)
+        self.model = Model()
+        self.prints = {0: expected_fingerprint(self.model)}
+        self.events = [(0, 0, 0)]
+        self.database = None
+
+    def run(self):
+        self.database = self.open_with(self.disk)
+        self.check()
+        for _ in range(self.steps):
+            self.step()
+        if self.chance(0.5):
+            self.database.close()
+
+    def step(self):
+        model = self.model.next()
+        missing = [name for name in SHAPES if name not in model.collections]
+        if missing and (self.same_length or self.chance(0.7)):
+            self.commit(model, [self.create(model, missing[-1])])
+            return
+        actions = [self.write, self.write_group, self.seal, self.compact, self.reopen, self.write_bulk, self.attach]
+        weights = np.array([5, 4, 2, 0.7, 0.7, 0 if self.same_length else 2, 0 if self.same_length else 1.5])
+        actions[self.random.choice(len(actions), p=weights / weights.sum())]()
+
+    # -- actions ---------------------------------------------------------------------------------------------------
+
+    def write(self):
+        model = self.model.next()
+        if self.same_length:
+            self.commit(model, [self.one_row(model)])
+        else:
+            self.commit(model, [self.operation(model) for _ in range(self.random.integers(1, 4))])
+
+    def write_group(self):
+        """Several commits that share one sync."""
+        model, models, batches = self.model, [], []
+        for _ in range(self.random.integers(2, 4)):
+            model = model.next()
+            batches.append([self.one_row(model) if self.same_length else self.put(model)])
+            models.append(model)
+        self.send(models, batches)
+
+    def write_bulk(self):
+        """A batch so large that it goes to a segment file first."""
+        model = self.model.next()
+        name = self.any_collection(model)
+        if name is None:
+            return
+        rows = self.integer(9, 15) if name == "beta" else self.integer(120, 150)
+        operations = [self.put(model, name, rows)]
+        if self.chance(0.5):
+            operations.append(self.operation(model))
+        self.commit(model, operations)
+
+    def attach(self):
+        model = self.model.next()
+        if model.files and self.chance(0.4):
+            kind, name = self.any_of(model.files)
+            del model.files[kind, name]
+            self.commit(model, [DetachFile(kind, name)])
+            return
+        data = self.random.bytes(self.integer(1, 3000))
+        reference = self.database.stage_file("ckpt", ".zip", lambda stream: stream.write(data))
+        model.files["ckpt", reference.name] = data
+        self.commit(model, [AttachFile(reference), self.record(model)])
+
+    def seal(self):
+        self.database.seal()
+
+    def compact(self):
+        """Segments written anew without dead rows, and a graph over them."""
+        self.database.build_graphs(None)
+
+    def reopen(self):
+        self.database.close()
+        self.database = self.open_with(self.disk)
+        self.check()
+
+    # -- operations: each changes the model and returns what changes the engine --------------------------------------
+
+    def operation(self, model):
+        kind = self.random.random()
+        if kind < 0.45:
+            return self.put(model)
+        if kind < 0.65:
+            return self.delete(model)
+        name = self.any_collection(model)
+        if kind < 0.95 or name is None:
+            return self.record(model)
+        del model.collections[name]
+        return DropCollection(name)
+
+    def create(self, model, name):
+        dimension, metric = SHAPES[name]
+        schema = CollectionSchema(name, self.random.bytes(16).hex(), dimension, metric, graph=GRAPH)
+        model.collections[name] = Collection(schema)
+        return CreateCollection(schema)
+
+    def one_row(self, model):
+        """Always the same number of bytes in the log."""
+        return self.put(model, "beta", 1, with_metadata=False)
+
+    def put(self, model, name=None, rows=None, with_metadata=None):
+        name = name or self.any_collection(model)
+        if name is None:
+            return self.record(model)
+        rows = rows or self.integer(1, 4)
+        collection = model.collections[name]
+        ids = [f"{name}{number:03}" for number in self.random.choice(max(12, 2 * rows), rows, replace=False)]
+        vectors = self.random.standard_normal((rows, SHAPES[name][0])).astype(np.float32)
+        norms = (1 + self.random.random(rows)).astype(np.float32)
+        metadata = None
+        if self.chance(0.6) if with_metadata is None else with_metadata:
+            metadata = self.metadata(rows)
+            for column in metadata.column_names:
+                collection.columns.setdefault(column, str(COLUMNS[column]))
+        given = metadata.to_pylist() if metadata is not None else [{}] * rows
+        for row_id, *values in zip(ids, vectors, norms, given, strict=True):
+            collection.rows.pop(row_id, None)
+            vector, norm, labels = values
+            collection.rows[row_id] = Row(vector, norm, model.version, labels)
+        return PutRows(name, ids, vectors, norms, metadata)
+
+    def metadata(self, rows):
+        chosen = [name for name in COLUMNS if self.chance(0.6)] or ["n"]
+        most = 1500 if rows < 5 else 40
+        values = {
+            "n": lambda: self.integer(-(2**63), 2**63),
+            "s": lambda: "é\x00ß"[: self.integer(0, 4)] * self.integer(0, most // 5),
+            "b": lambda: self.random.bytes(self.integer(0, most)),
+        }
+        return pa.table(
+            {
+                name: pa.array([None if self.chance(0.2) else values[name]() for _ in range(rows)], COLUMNS[name])
+                for name in chosen
+            }
+        )
+
+    def delete(self, model):
+        name = self.any_collection(model)
+        if name is None:
+            return self.record(model)
+        ids = [f"{name}{number:03}" for number in self.random.choice(12, self.integer(1, 5), replace=False)]
+        for row_id in ids:
+            model.collections[name].rows.pop(row_id, None)
+        return DeleteRows(name, ids, missing_ok=True)
+
+    def record(self, model):
+        if model.records and self.chance(0.3):
+            key = self.any_of(model.records)
+            del model.records[key]
+            return DeleteRecord("t", key)
+        key = f"k{self.integer(0, 8)}"
+        model.records[key] = {"x": self.random.bytes(self.integer(0, 500)).hex(), "y": [None, {"z": -0.5}]}
+        return PutRecord("t", key, model.records[key])
+
+    # -- commits ---------------------------------------------------------------------------------------------------
+
+    def commit(self, model, operations):
+        self.send([model], [operations])
+
+    def send(self, models, batches):
+        for model in models:
+            self.prints[model.version] = expected_fingerprint(model)
+        self.events.append((len(self.disk.journal), models[-1].version, self.model.version))
+        self.sent(models, commit_together(self.database, batches))
+
+    def sent(self, models, results):
+        for model, result in zip(models, results, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            assert result == model.version
+        self.acknowledge(models[-1])
+
+    def acknowledge(self, model):
+        self.model = model
+        self.events.append((len(self.disk.journal), model.version, model.version))
+        self.check()
+
+    def check(self):
+        snapshot = self.database.snapshot
+        assert snapshot.version == self.model.version
+        assert fingerprint_of(self.disk, snapshot) == self.prints[self.model.version]
+
+    # -- chance ----------------------------------------------------------------------------------------------------
+
+    def chance(self, probability):
+        return bool(self.random.random() < probability)
+
+    def integer(self, low, high):
+        return int(self.random.integers(low, high))
+
+    def any_of(self, values):
+        return list(values)[self.integer(0, len(values))]
+
+    def any_collection(self, model):
+        return self.any_of(sorted(model.collections)) if model.collections else None
+
+
+def commit_together(database, batches):
+    """Commit batches in one group, as threads that came while the log was busy; versions or exceptions, in order."""
+    if len(batches) == 1:
+        try:
+            return [database.commit(batches[0])]
+        except QStoreError as error:
+            return [error]
+    requests = [CommitRequest(batch) for batch in batches]
+    database.committer._commit_waiting(requests)
+    return [request.error or request.version for request in requests]
