@@ -46,7 +46,12 @@ class Collection:
     """
 
     def __init__(
-        self, engine: Engine, session: Session, name: str, *, new: Callable[[int], CollectionSchema] | None = None
+        self,
+        engine: Engine,
+        session: Callable[[], Session],
+        name: str,
+        *,
+        new: Callable[[int], CollectionSchema] | None = None,
     ) -> None:
         self._engine = engine
         self._session = session
@@ -278,7 +283,8 @@ class Collection:
         queries, single = parse_query_vector(vector)
         snapshot = self._engine.snapshot()
         view = snapshot.collection(self._name)
-        mask = self._session.mask(view, where=where, filter=filter)
+        unfiltered = where is None and filter is None
+        mask = None if unfiltered else self._session().mask(view, where=where, filter=filter)
         if include is not None:
             for column in include:
                 view.column(column)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,6 @@ from qstore_db.errors import InvalidArgumentError, UnknownCollectionError
 from qstore_db.functions import state_writing
 from qstore_db.functions.state_operations import UNCHANGED, Unchanged
 from qstore_db.hits import Hits
-from qstore_db.plugins import open_session
 from qstore_db.record import Record
 from qstore_db.row_input import MetadataInput
 from storage_engine.batch import CreateCollection, WriteBatch
@@ -28,6 +28,7 @@ from storage_engine.engine import Engine
 from storage_engine.schema import MAX_DIMENSION, CollectionSchema, GraphOptions, Metric, Role
 
 if TYPE_CHECKING:
+    from qstore_db.plugins import OpenSession
     from qstore_db.states.contexts import ContextsInput
     from qstore_db.states.measurement import Measurement
     from qstore_db.training.dataset import DatasetInfo
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from qstore_db.training.registry import ModelVersion
     from qstore_db.training_run import TrainingRun
     from query.result import QueryResult
+    from query.session import Session
     from storage_engine.verify import Finding
 
 DEFAULT_COLLECTION = "default"
@@ -53,8 +55,8 @@ class QuantumDatabase:
     def __init__(self, engine: Engine, *, progress: bool | None = None) -> None:
         self._engine = engine
         self._progress = sys.stderr.isatty() if progress is None else progress
-        self._plugins = open_session(engine, self._progress_bar if self._progress else None)
-        self._session = self._plugins.session
+        self._lock = threading.Lock()
+        self._opened: OpenSession | None = None
 
     @classmethod
     def open(
@@ -108,7 +110,8 @@ class QuantumDatabase:
 
     def close(self) -> None:
         """Release the directory. Nothing has to be saved: every commit is durable already. May be called again."""
-        self._session.close()
+        if self._opened is not None:
+            self._opened.session.close()
         self._engine.close()
 
     def __enter__(self) -> Self:
@@ -488,19 +491,19 @@ class QuantumDatabase:
         """
         from qstore_db.training.evaluation import evaluate
 
-        return evaluate(self._engine, self._plugins.trained_models, model, dataset, split=split, version=version)
+        return evaluate(self._engine, self._plugins().trained_models, model, dataset, split=split, version=version)
 
     def predict(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.int64]:
         """Class of each row, int64 (rows,); :func:`qstore_db.training.trained_models.predict`."""
         from qstore_db.training.trained_models import predict
 
-        return predict(self._plugins.trained_models, model, data, version=version)
+        return predict(self._plugins().trained_models, model, data, version=version)
 
     def predict_proba(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.float64]:
         """Probability of each class for each row, float64 (rows, classes)."""
         from qstore_db.training.trained_models import predict_proba
 
-        return predict_proba(self._plugins.trained_models, model, data, version=version)
+        return predict_proba(self._plugins().trained_models, model, data, version=version)
 
     # SQL and care
 
@@ -517,11 +520,23 @@ class QuantumDatabase:
             UnsupportedStatementError: SQL that exists elsewhere but not here.
             InvalidParameterError: A parameter is missing, unused or cannot be bound.
         """
-        return self._session.execute(text, params)
+        return self._session().execute(text, params)
 
     def verify(self) -> list[Finding]:
         """Check every checksum and invariant of the directory; what ``qstore doctor`` prints."""
         return self._engine.verify()
+
+    def _plugins(self) -> OpenSession:
+        # At the first use: a database that is only searched never loads DuckDB or the SQL parser.
+        with self._lock:
+            if self._opened is None:
+                from qstore_db.plugins import open_session
+
+                self._opened = open_session(self._engine, self._progress_bar if self._progress else None)
+            return self._opened
+
+    def _session(self) -> Session:
+        return self._plugins().session
 
     def _progress_bar(self) -> TrainingProgress:
         from qstore_db.training.progress import ProgressBar
@@ -574,7 +589,7 @@ class QuantumDatabase:
                 fix="use a letter or _, then up to 127 letters, digits, _, . or -",
                 value=name,
             )
-        if name.lower() in self._session.reserved_names:
+        if name.lower() in self._session().reserved_names:
             raise InvalidArgumentError(f"{name!r} is the name of a system table", fix="choose another name", value=name)
 
 

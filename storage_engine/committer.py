@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from storage_engine.errors import (
     InvalidArgumentError,
     QStoreError,
 )
-from storage_engine.files import Disk
+from storage_engine.files import Disk, DiskError
 from storage_engine.recovery import named_files, segment_opener
 from storage_engine.resolution import Resolver
 from storage_engine.snapshot import Snapshot
@@ -288,9 +289,11 @@ class Committer:
 
     def _say_durable(self) -> None:
         if self._log.durable_lsn > self._said_durable:
-            # Not synced: readers see it at once, and after a power cut an old statement is still a true one.
-            self._watermark.write(self._log.durable_lsn)
-            self._said_durable = self._log.durable_lsn
+            # Not synced: readers see it at once, and after a power cut an old statement is still a true one. If the
+            # disk refuses it, the commit is durable all the same; the next one says it again.
+            with contextlib.suppress(DiskError):
+                self._watermark.write(self._log.durable_lsn)
+                self._said_durable = self._log.durable_lsn
 
 
 def catalog_fresh_rows(catalog: Catalog) -> int:

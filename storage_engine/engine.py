@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -217,7 +218,13 @@ class Engine:
         """Check every checksum and invariant; reads every file. Errors first; empty if all is well."""
         source = self._usable()
         if isinstance(source, Follower):
-            return verify(source.disk, source.snapshot, source.manifest, None)
+            while True:
+                manifest = source.manifest
+                findings = verify(source.disk, source.snapshot, manifest, None)
+                # The writer may have sealed meanwhile and removed what is no longer needed: then look at the new state.
+                source.refresh()
+                if not findings or source.manifest.number == manifest.number:
+                    return findings
         with source.database.undisturbed() as manifest:
             return verify(source.database.disk, source.database.snapshot, manifest, source.background.failure)
 
@@ -315,8 +322,16 @@ def _after_fork_in_child() -> None:
     global _open_lock  # noqa: PLW0603 - the parent's lock may be held by a thread that does not exist here
     _open_lock = threading.Lock()
     _open_directories.clear()
-    for engine in _engines:
+    for engine in list(_engines):
         engine._forked = True
 
 
+def _stop_background_tasks() -> None:
+    # A thread inside a graph build must not be alive when the interpreter takes itself apart.
+    for engine in list(_engines):
+        if isinstance(engine._source, _Shared) and not engine._forked:
+            engine._source.background.stop()
+
+
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_stop_background_tasks)

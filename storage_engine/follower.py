@@ -142,7 +142,7 @@ class Follower:
         return shown
 
     def _nobody_writes(self, name: str) -> bool:
-        """Whether no writer is alive; the log and its name are then made durable, as a writer would do at its next open."""
+        """Whether no writer is alive; log and names are then made durable, as a writer would do at its next open."""
         try:
             lock = self.disk.open(LOCK_NAME)
         except DiskError:

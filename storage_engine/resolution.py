@@ -279,6 +279,8 @@ class _Collection:
             if name in before and not before[name].equals(kind) and not pa.types.is_null(before[name]):
                 self._check_survives(name, kind)
         self.columns = after
+        if all(after[entry.name].equals(entry.type) for entry in metadata.schema):
+            return isolated(metadata)
         try:
             columns = [cast_column(metadata.column(name), after[name]) for name in metadata.column_names]
         except pa.ArrowException as error:

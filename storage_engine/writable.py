@@ -19,7 +19,7 @@ from storage_engine import graph_building, sealing
 from storage_engine.batch import FileReference, Operation
 from storage_engine.catalog import CollectionState
 from storage_engine.committer import Committer
-from storage_engine.errors import InvalidArgumentError, WriteFailedError
+from storage_engine.errors import DatabaseClosedError, InvalidArgumentError, WriteFailedError
 from storage_engine.files import Disk, DiskError
 from storage_engine.lock import WriterLock
 from storage_engine.manifest.manifest import Manifest
@@ -35,8 +35,8 @@ _MOST_BEHIND = 4
 """How many times the limits the log may grow before a commit waits for a seal."""
 
 
-class BuildStopped(Exception):  # noqa: N818 - not an error: the database is being closed
-    """Raised inside a graph build to end it."""
+class BuildStopped(DatabaseClosedError):  # noqa: N818 - the database is being closed, which is no fault
+    """A graph build ended because the database is being closed; the next one that opens it builds again."""
 
 
 class Writable:
@@ -153,6 +153,11 @@ class Writable:
                 retired = self._publish(graph_building.manifest_with(self._manifest, state.schema.uuid, built))
                 self.committer.exchange({state.schema.uuid: successor})
             self._retire(retired)
+            if built.kept is not None:
+                # The rows were copied: one manifest more, and the segments that were joined need not stay.
+                with self.committer.lock:
+                    retired = self._publish(dataclasses.replace(self._manifest, number=self._manifest.number + 1))
+                self._retire(retired)
 
     def build_graphs(self, collection: str | None) -> None:
         """Seal, then build every graph that does not cover all of its collection's rows.
@@ -217,7 +222,7 @@ class Writable:
 
     def _progress(self, done: int, rows: int) -> None:
         if self._stopping:
-            raise BuildStopped
+            raise BuildStopped("the database is being closed", fix="Build the graph after opening it again.")
 
     def _publish(self, manifest: Manifest) -> Manifest | None:
         """Write the next manifest: the commit point. Returns the one that is no longer needed."""

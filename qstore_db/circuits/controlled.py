@@ -30,8 +30,8 @@ def controlled_phase(theta: AngleLike, control: int, target: int) -> tuple[Opera
 def multi_controlled_phase(theta: AngleLike, qubits: Sequence[int]) -> tuple[Operation, ...]:
     """e^{iθ} where all the qubits are 1, and 1 elsewhere.
 
-    The product of m bits is Σ_S (-1)^{|S|-1} · parity_S / 2^{m-1} over all sets S of qubits that are not empty. The sets
-    whose last qubit is t are walked in Gray-code order with the parity kept on t: one CX and one P a set.
+    The product of m bits is Σ_S (-1)^{|S|-1} · parity_S / 2^{m-1} over all sets S of qubits that are not empty. The
+    sets whose last qubit is t are walked in Gray-code order with the parity kept on t: one CX and one P a set.
 
     Args:
         theta: Radians; may hold weights and data.

@@ -1,55 +1,125 @@
-"""A circuit as text, one line a qubit, time from left to right."""
+"""A circuit as text: qubit 0 on top, time from left to right."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.errors import InvalidArgumentError
 
-_CONTROLLED: Final = {"CX": "X", "CZ": "Z", "CRX": "RX", "CRY": "RY", "CRZ": "RZ"}
+_MINIMUM_WIDTH: Final = 20
+
+_ENDS: Final = {"CX": ("●", "⊕"), "CZ": ("●", "●"), "SWAP": ("×", "×")}
+_ADJOINT: Final = {"SDG": "S†", "TDG": "T†"}
 
 
-def draw(circuit: Circuit) -> str:
-    """The circuit in characters.
+def draw(circuit: Circuit, *, width: int | None = None) -> str:
+    """The drawing: one line a qubit, and between two qubits one for the links of two-qubit gates.
 
-    A control is ``●``, an end of a SWAP ``x``, a wire that a two-qubit gate crosses ``┼``. Weights are ``w0``, data columns ``x0``.
-    Gates that fit stand above each other; every gate keeps its place in time on its own wires.
+    Gates stand as far left as their qubits and the qubits between them are free. ``●`` is a control, ``⊕`` the target of
+    CX, ``×`` an end of SWAP, ``┼`` a wire that a link crosses; RXX, RYY and RZZ show their angle at the first qubit.
+    Weights are w0, w1 …, data columns x0, x1 …, and numbers are radians with four digits.
 
     Args:
-        circuit: Wide circuits make long lines; nothing is wrapped.
+        circuit: Any circuit.
+        width: Longest line in characters, at least 20; a longer circuit goes on in further blocks (a single gate wider
+            than that keeps its line whole). None draws one block.
 
     Returns:
-        ``n_qubits`` lines without a final line break.
+        2n - 1 lines a block, without trailing spaces; an empty line between blocks; no final line break.
+
+    Raises:
+        InvalidArgumentError: ``width`` is below 20.
 
     Example:
         >>> print(draw(Circuit(2, (Operation("H", (0,)), Operation("CX", (0, 1))))))
         0: ─H─●─
-        1: ───X─
+              │
+        1: ───⊕─
     """
-    columns: list[dict[int, str]] = []
-    level = [0] * circuit.n_qubits
-    for operation in circuit.operations:
-        low, high = min(operation.qubits), max(operation.qubits)
-        place = max(level[low : high + 1])
-        if place == len(columns):
-            columns.append({})
-        columns[place].update(dict.fromkeys(range(low, high + 1), "┼"))
-        columns[place].update(_symbols(operation))
-        level[low : high + 1] = [place + 1] * (high + 1 - low)
-    widths = [max(map(len, column.values())) for column in columns]
+    if width is not None and width < _MINIMUM_WIDTH:
+        raise InvalidArgumentError(
+            f"a drawing of {width} characters is too narrow", fix=f"Use {_MINIMUM_WIDTH} or more.", value=width
+        )
     digits = len(str(circuit.n_qubits - 1))
-    lines = []
-    for qubit in range(circuit.n_qubits):
-        cells = (column.get(qubit, "").center(width, "─") for column, width in zip(columns, widths, strict=True))
-        lines.append(f"{qubit:>{digits}}: ─" + "".join(f"{cell}─" for cell in cells))
-    return "\n".join(lines)
+    labels = [f"{qubit:>{digits}}: ─" for qubit in range(circuit.n_qubits)]
+    columns = [_column(circuit.n_qubits, step) for step in _steps(circuit)]
+    blocks = _blocks(columns, None if width is None else width - len(labels[0]))
+    return "\n\n".join(_block(labels, block) for block in blocks)
 
 
-def _symbols(operation: Operation) -> dict[int, str]:
-    first, last = operation.qubits[0], operation.qubits[-1]
-    angles = f"({', '.join(map(str, operation.angles))})" if operation.angles else ""
-    if operation.gate in _CONTROLLED:
-        return {first: "●", last: _CONTROLLED[operation.gate] + angles}
-    if operation.gate == "SWAP":
-        return {first: "x", last: "x"}
-    return dict.fromkeys(operation.qubits, operation.gate + angles)
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One time step: the symbol on each wire ("" where none), and whether a link leaves the wire downwards."""
+
+    symbols: tuple[str, ...]
+    linked: tuple[bool, ...]
+
+    @property
+    def width(self) -> int:
+        return max(map(len, self.symbols))
+
+
+def _steps(circuit: Circuit) -> list[list[Operation]]:
+    """Operations by time step; a two-qubit gate also takes the wires it crosses."""
+    free = [0] * circuit.n_qubits
+    steps: list[list[Operation]] = []
+    for operation in circuit.operations:
+        crossed = range(min(operation.qubits), max(operation.qubits) + 1)
+        step = max(free[qubit] for qubit in crossed)
+        if step == len(steps):
+            steps.append([])
+        steps[step].append(operation)
+        for qubit in crossed:
+            free[qubit] = step + 1
+    return steps
+
+
+def _column(n_qubits: int, operations: list[Operation]) -> _Column:
+    symbols, linked = [""] * n_qubits, [False] * n_qubits
+    for operation in operations:
+        top, bottom = min(operation.qubits), max(operation.qubits)
+        symbols[top : bottom + 1] = ["┼"] * (bottom + 1 - top)
+        linked[top:bottom] = [True] * (bottom - top)
+        for qubit, symbol in zip(operation.qubits, _symbols(operation), strict=True):
+            symbols[qubit] = symbol
+    return _Column(tuple(symbols), tuple(linked))
+
+
+def _symbols(operation: Operation) -> tuple[str, ...]:
+    gate = operation.gate
+    if gate in _ENDS:
+        return _ENDS[gate]
+    values = ", ".join(map(str, operation.angles))
+    label = f"{gate}({values})" if values else _ADJOINT.get(gate, gate)
+    if len(operation.qubits) == 1:
+        return (label,)
+    return ("●", label[1:]) if gate.startswith("CR") else (label, gate)
+
+
+def _blocks(columns: list[_Column], room: int | None) -> list[list[_Column]]:
+    blocks: list[list[_Column]] = [[]]
+    used = 0
+    for column in columns:
+        if room is not None and blocks[-1] and used + column.width + 1 > room:
+            blocks.append([])
+            used = 0
+        blocks[-1].append(column)
+        used += column.width + 1
+    return blocks
+
+
+def _block(labels: list[str], columns: list[_Column]) -> str:
+    lines: list[str] = []
+    for qubit, label in enumerate(labels):
+        lines.append(label + "".join(_centred(column.symbols[qubit], column.width, "─") + "─" for column in columns))
+        links = (_centred("│" if column.linked[qubit] else "", column.width, " ") + " " for column in columns)
+        lines.append((" " * len(label) + "".join(links)).rstrip())
+    return "\n".join(lines[:-1])
+
+
+def _centred(text: str, width: int, fill: str) -> str:
+    """The text in the middle, the odd character on the right, so that links meet their ends."""
+    left = (width - len(text)) // 2
+    return fill * left + text + fill * (width - left - len(text))

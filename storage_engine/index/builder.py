@@ -150,7 +150,7 @@ def _frozen(state: dict[str, Any], m: int) -> Graph:
         lists = np.frombuffer(state["link_lists"], np.uint8)[: total * size].reshape(total, size)
         upper = _lists(lists, m, rows)
     ordered = np.empty_like(links)
-    ordered[:] = links
+    ordered[rows] = links
     levels = np.empty(n, np.uint8)
     levels[rows] = heights
     order = np.argsort(rows, kind="stable")  # the internal number of each row

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from workload import Workload, deterministic, fingerprint_of, open_database
@@ -17,7 +17,6 @@ from workload import Workload, deterministic, fingerprint_of, open_database
 from storage_engine.batch import PutRecord, PutRows
 from storage_engine.errors import NotADatabaseError, QStoreError
 from storage_engine.follower import Follower
-from storage_engine.opening import open_writable
 from storage_engine.testing.recording_disk import PowerCutError, RecordingDisk
 from storage_engine.verify import verify
 
@@ -77,13 +76,16 @@ def run(tally, seeds, most_points, open_with=open_database, make_disk=RecordingD
                 allowed = Allowed(workload.prints, events[event][2], events[event][1])
                 tally.points += 1
                 try:
-                    check_point(tally, medium, allowed, np.random.default_rng([seed, 2, point]), make_disk, open_with)
+                    following = journal[point] if point < len(journal) else None
+                    random = np.random.default_rng([seed, 2, point])
+                    left = crash(tally, medium, random, following)
+                    check_image(tally, left, allowed, random, make_disk, open_with)
                 except (Violation, QStoreError) as error:
-                    tally.failures.append({"seed": seed, "point": point, "call": _describe(journal, point)} | _why(error))
+                    tally.failures.append({"seed": seed, "point": point, "call": _before(journal, point)} | describe(error))
 
 
-def check_point(tally, medium, allowed, random, make_disk, open_with):
-    medium = crash(tally, medium, random)
+def check_image(tally, medium, allowed, random, make_disk=RecordingDisk, open_with=open_database):
+    """Recover what a crash left, perhaps with further crashes meanwhile; compare; write; crash; compare."""
     for _ in range(2):
         if random.random() < AGAIN:
             medium = interrupted_recovery(tally, medium, allowed, random, make_disk, open_with)
@@ -98,16 +100,21 @@ def check_point(tally, medium, allowed, random, make_disk, open_with):
     write_again(tally, disk, database, random, make_disk, open_with)
 
 
-def crash(tally, medium, random):
+def crash(tally, medium, random, following=None):
+    """What the next process finds; a write that was about to follow may have happened in part."""
     if random.random() < KILLED:
         tally.counts["kills"] += 1
-        return medium.killed()
+        left = medium.killed()
+        if following is not None and following.kind == "write" and random.random() < 0.5:
+            part = following.data[: int(random.integers(0, len(following.data)))]
+            left.step(replace(following, data=part))
+        return left
     tally.counts["power cuts"] += 1
     return medium.power_cut(random)
 
 
 def interrupted_recovery(tally, medium, allowed, random, make_disk, open_with):
-    disk = make_disk(medium, cut_after=int(random.integers(0, 25)))
+    disk = make_disk(medium, cut_after=int(random.integers(0, 14)))
     try:
         database = open_with(disk)
     except PowerCutError:
@@ -157,18 +164,13 @@ def write_again(tally, disk, database, random, make_disk, open_with):
     tally.counts["writes after recovery"] += 1
 
 
-def _describe(journal, point):
+def _before(journal, point):
     return "the end" if point == len(journal) else f"before {journal[point].kind} {journal[point].name}"
 
 
-def _why(error):
+def describe(error):
     where = traceback.extract_tb(error.__traceback__)[-1]
     return {"error": f"{type(error).__name__}: {error}", "where": f"{where.filename}:{where.lineno}"}
-
-
-def open_lightly(disk):
-    """Open without building anything in the background; the clock stands still."""
-    return open_writable(disk, create=True, clock=lambda: 0.0, sync_each=True, build_threads=1)
 
 
 def main(first_seed, step, points):

@@ -125,6 +125,20 @@ def test_numbers_whose_squares_leave_float32(metric, scale, monkeypatch):
         assert got.positions.tolist() == expected.positions.tolist()
 
 
+@pytest.mark.parametrize("d", [37, 200])
+@pytest.mark.parametrize("metric", METRICS)
+def test_differences_below_float32_decide(metric, d, monkeypatch):
+    g = np.random.default_rng(1)
+    x = (1000 * g.normal(size=d) + 1e-4 * g.normal(size=(6000, d))).astype(np.float32)  # equal to the eighth digit
+    norms = np.full(6000, 1e5, np.float32)
+    query = np.zeros(d, np.float32) if metric is Metric.L2 else np.ones(d, np.float32)
+    everything = score_rows(query, x, metric, norms)
+    for n in (5000, 6000):
+        expected = rank(np.arange(n), everything[:n], 40, metric)
+        for got in both_roads(query, x[:n], 40, metric, norms[:n], None, monkeypatch):
+            assert got.positions.tolist() == expected.positions.tolist()
+
+
 @settings(derandomize=True, deadline=None, max_examples=150)
 @given(
     data=st.data(), metric=st.sampled_from(METRICS), d=st.integers(1, 40), n=st.integers(1, 60), k=st.integers(1, 12)

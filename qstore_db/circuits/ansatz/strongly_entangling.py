@@ -19,8 +19,9 @@ def strongly_entangling(
     """In layer l: RZ·RY·RZ on every qubit, then CX(i, (i + r_l) mod n) for i = 0 … n-1.
 
     The three angles make a general rotation (up to a phase). The default reach is r_l = 1 + (l mod (n-1)). Two qubits
-    have both CX(0,1) and CX(1,0), as in the source; one qubit has no CX. Weights are numbered by layer, then qubit, then
-    rotation in the order in which they act: ``first_weight + (layer · n + qubit) · 3 + rotation``, 3·n·layers in all.
+    have both CX(0,1) and CX(1,0), as in the source; one qubit has no CX. Weights are numbered by layer, then qubit,
+    then rotation in the order in which they act: ``first_weight + (layer · n + qubit) · 3 + rotation``, 3·n·layers in
+    all.
 
     Args:
         n_qubits: 1 … 24.

@@ -1,8 +1,8 @@
 """Amplitude encoding: a vector of up to 2^n numbers becomes the amplitudes of n qubits, exactly.
 
-The state is ψ = a/‖a‖ with a padded by zeros to 2^n; only the direction of the vector survives, its length does not. Two roads
-give the same state: :func:`amplitudes` for a simulator that starts from amplitudes, and :func:`state_preparation`, a
-circuit that a device can run.
+The state is ψ = a/‖a‖ with a padded by zeros to 2^n; only the direction of the vector survives, its length does not.
+Two roads give the same state: :func:`amplitudes` for a simulator that starts from amplitudes, and
+:func:`state_preparation`, a circuit that a device can run.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def amplitudes(vectors: ArrayLike, n_qubits: int) -> NDArray[np.float64] | NDArr
 def state_preparation(vector: ArrayLike, n_qubits: int | None = None) -> Circuit:
     """A circuit of RY, RZ and CX that takes |0…0⟩ to the vector's state, up to a global phase.
 
-    Uniformly controlled rotations, qubit 0 first: Möttönen, Vartiainen, Bergholm and Salomaa, Quantum Information and Computation 5,
-    467 (2005). A real vector, signs included, takes 2^n - 1 RY; a complex one 2^n - 1 RZ besides. Each group of 2^k
-    rotations takes 2^k CX (none for k = 0).
+    Uniformly controlled rotations, qubit 0 first: Möttönen, Vartiainen, Bergholm and Salomaa, Quantum Information and
+    Computation 5, 467 (2005). A real vector, signs included, takes 2^n - 1 RY; a complex one 2^n - 1 RZ besides. Each
+    group of 2^k rotations takes 2^k CX (none for k = 0).
 
     Args:
         vector: Shape (width,), real or complex, finite, not zero.

@@ -1,8 +1,8 @@
 """IQP encoding: inputs as the angles of a circuit that is diagonal between layers of Hadamards.
 
 Source: Shepherd and Bremner, Proceedings of the Royal Society A 465, 1413 (2009), for the family; Havlíček et al.,
-Nature 567, 209 (2019), for its use as an encoding. The state is taken before the closing Hadamards of the family, so that
-repetitions and trainable layers may follow.
+Nature 567, 209 (2019), for its use as an encoding. The state is taken before the closing Hadamards of the family, so
+that repetitions and trainable layers may follow.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def iqp_encoding(
 ) -> Circuit:
     """Each repetition: H on every qubit, RZ(x_i) on qubit i, RZZ(x_i x_j) on every pair.
 
-    That is e^{-i/2 (Σ x_i Z_i + Σ x_i x_j Z_i Z_j)} after the Hadamards. The circuit reads n + m data columns for m pairs:
-    first the inputs, then one product a pair; :func:`iqp_columns` computes them.
+    That is e^{-i/2 (Σ x_i Z_i + Σ x_i x_j Z_i Z_j)} after the Hadamards. The circuit reads n + m data columns for m
+    pairs: first the inputs, then one product a pair; :func:`iqp_columns` computes them.
 
     Args:
         n_qubits: Qubits, and inputs used.

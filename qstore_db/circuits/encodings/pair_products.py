@@ -1,7 +1,7 @@
 """Data columns that are products of two inputs, for encodings whose angles are not linear in the data.
 
-An angle of a circuit is a sum of scaled data columns. An encoding that needs (c - x_i)(c - x_j) therefore reads one more
-column for each pair, computed here before the run; the gradient comes back through them by the chain rule.
+An angle of a circuit is a sum of scaled data columns. An encoding that needs (c - x_i)(c - x_j) therefore reads one
+more column for each pair, computed here before the run; the gradient comes back through them by the chain rule.
 """
 
 from __future__ import annotations

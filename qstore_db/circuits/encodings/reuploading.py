@@ -13,8 +13,8 @@ from qstore_db.circuits.encodings.repetitions import checked_repetitions
 def data_reuploading(encoding: Circuit, layer: Circuit, repetitions: int, *, closing_encoding: bool = False) -> Circuit:
     """encoding, layer, encoding, layer, …: every repetition reads the same data columns and has weights of its own.
 
-    With w_e and w_l the weights of encoding and layer, weight i of the encoding in repetition r becomes r·(w_e + w_l) + i,
-    and weight i of the layer r·(w_e + w_l) + w_e + i. Data columns keep their numbers.
+    With w_e and w_l the weights of encoding and layer, weight i of the encoding in repetition r becomes r·(w_e + w_l)
+    + i, and weight i of the layer r·(w_e + w_l) + w_e + i. Data columns keep their numbers.
 
     Args:
         encoding: A circuit with data, such as :func:`~qstore_db.circuits.encodings.angle.angle_encoding`.

@@ -4,7 +4,7 @@
     product  = signed (("*" | "/") signed)*
     signed   = ("-" | "+") signed | power
     power    = atom [("^" in version 2 | "**" in version 3) signed]
-    atom     = number | pi | π-like constants | name | function "(" sum ")" | "(" sum ")"
+    atom     = number | constant | name | function "(" sum ")" | "(" sum ")"
 
 The value is an angle: a number, or in version 3 a sum that is linear in the program's inputs.
 """
@@ -25,7 +25,10 @@ Expression: TypeAlias = Callable[[Mapping[str, Angle]], Angle]
 MAX_NESTING: Final = 100
 """Brackets and signs inside each other, so that a text cannot exhaust the stack."""
 
-CONSTANTS: Final = {"pi": math.pi, "tau": math.tau, "euler": math.e}
+CONSTANTS: Final = {
+    2: {"pi": math.pi},
+    3: {"pi": math.pi, "π": math.pi, "tau": math.tau, "τ": math.tau, "euler": math.e, "ℇ": math.e},
+}
 
 FUNCTIONS: Final[dict[str, Callable[[float], float]]] = {
     "sin": math.sin,
@@ -52,10 +55,11 @@ class ExpressionParser:
         known: Names that may stand in the expression besides the constants.
     """
 
-    __slots__ = ("_depth", "_functions", "_known", "_power", "_stream")
+    __slots__ = ("_constants", "_depth", "_functions", "_known", "_power", "_stream")
 
     def __init__(self, stream: TokenStream, version: int, known: Collection[str]) -> None:
         self._stream, self._known = stream, known
+        self._constants = CONSTANTS[2 if version == 2 else 3]
         self._power = "^" if version == 2 else "**"
         self._functions = FUNCTIONS if version == 2 else FUNCTIONS | _ONLY_IN_3
         self._depth = 0
@@ -98,7 +102,7 @@ class ExpressionParser:
             return base
         token = self._stream.take()
         exponent = self._signed()
-        return lambda names: Angle((), _real(token, _powered, _plain(base(names), token), _plain(exponent(names), token)))
+        return lambda names: Angle((), _real(token, math.pow, _plain(base(names), token), _plain(exponent(names), token)))
 
     def _atom(self) -> Expression:
         token = self._stream.take()
@@ -111,8 +115,8 @@ class ExpressionParser:
             return inner
         if token.kind == "name" and token.text in self._known:
             return lambda names: names[token.text]
-        if token.kind == "name" and token.text in CONSTANTS:
-            constant = Angle((), CONSTANTS[token.text])
+        if token.kind == "name" and token.text in self._constants:
+            constant = Angle((), self._constants[token.text])
             return lambda names: constant
         if token.kind == "name" and token.text in self._functions:
             function = self._functions[token.text]
@@ -148,8 +152,10 @@ def _times(left: Expression, right: Expression, token: Token) -> Expression:
 
 def _divided(left: Expression, right: Expression, token: Token) -> Expression:
     def value(names: Mapping[str, Angle]) -> Angle:
-        divisor = _plain(right(names), token)
-        return _scaled(left(names), _real(token, _inverted, divisor), token) if divisor != 1.0 else left(names)
+        dividend, divisor = left(names), _plain(right(names), token)
+        if dividend.terms:
+            return _scaled(dividend, _real(token, _quotient, 1.0, divisor), token)
+        return Angle((), _real(token, _quotient, dividend.constant, divisor))
 
     return value
 
@@ -178,9 +184,5 @@ def _real(token: Token, function: Callable[..., float], *arguments: float | str)
     return value
 
 
-def _powered(base: float, exponent: float) -> float:
-    return math.pow(base, exponent)
-
-
-def _inverted(divisor: float) -> float:
-    return 1.0 / divisor
+def _quotient(dividend: float, divisor: float) -> float:
+    return dividend / divisor

@@ -1,0 +1,33 @@
+import math
+
+import numpy as np
+import pytest
+
+from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.gates import GATES
+from qstore_db.circuits.parameters import Data, Weight
+
+
+@pytest.fixture(scope="session")
+def random_circuit():
+    """seed → a circuit of all our gates on random, asymmetric qubits; with symbols, angles hold weights and data too."""
+
+    def build(seed: int, n_qubits: int, length: int, *, symbols: bool = False) -> Circuit:
+        rng = np.random.default_rng(seed)
+        kinds = [gate for gate in GATES.values() if gate.qubits <= n_qubits]
+
+        def angle():
+            value = rng.uniform(-2 * math.pi, 2 * math.pi)
+            if not symbols:
+                return value
+            weight = Weight(int(rng.integers(3)), rng.normal())
+            return [value, weight, weight + value, Data(int(rng.integers(2))) * 2.0 - weight + value][rng.integers(4)]
+
+        operations = []
+        for _ in range(length):
+            kind = kinds[rng.integers(len(kinds))]
+            qubits = tuple(rng.permutation(n_qubits)[: kind.qubits])
+            operations.append(Operation(kind.name, qubits, [angle() for _ in range(kind.angles)]))
+        return Circuit(n_qubits, operations)
+
+    return build
