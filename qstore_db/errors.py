@@ -92,16 +92,70 @@ class NotEnoughMemoryError(QStoreError, MemoryError):
     """A simulation would need more memory than is free; nothing was allocated."""
 
 
+class ExecutionError(QStoreError):
+    """A circuit has no result; what is written below this class says why."""
+
+
+class UnsupportedRequestError(ExecutionError, ValueError):
+    """A backend cannot run such a circuit or give such a readout; it was not sent."""
+
+
+class BackendFailedError(ExecutionError):
+    """A backend took a job and did not deliver its results.
+
+    Args:
+        what: One sentence that names the job and the backend.
+        fix: What the reader can do about it.
+        value: The job or what the backend said.
+        retryable: Whether the same job may succeed when it is sent again.
+        retry_after_seconds: How long the backend asks to wait before that, at least 0.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        fix: str = "",
+        value: object = None,
+        retryable: bool = False,
+        retry_after_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(what, fix=fix, value=value)
+        self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceededError(ExecutionError, TimeoutError):
+    """The deadline of a request passed before its result was there."""
+
+
+class QueueFullError(ExecutionError):
+    """A request that was not to wait found no room in the executor's queue."""
+
+
+class ExecutorClosedError(ExecutionError):
+    """The executor was closed before the circuit ran, or before it was asked."""
+
+
+class ForkedExecutorError(ExecutorClosedError):
+    """The executor was made before ``fork``; the child must make its own."""
+
+
 __all__ = [
     "AlreadyExistsError",
+    "BackendFailedError",
     "CommitUnknownError",
     "DamagedError",
     "DatabaseClosedError",
     "DatabaseError",
     "DatabaseLockedError",
+    "DeadlineExceededError",
     "DimensionMismatchError",
     "DuplicateIdError",
     "EmptyDatasetError",
+    "ExecutionError",
+    "ExecutorClosedError",
+    "ForkedExecutorError",
     "ForkedHandleError",
     "FormatTooNewError",
     "InvalidArgumentError",
@@ -121,6 +175,7 @@ __all__ = [
     "NotFoundError",
     "QStoreError",
     "QueryError",
+    "QueueFullError",
     "ReadOnlyError",
     "ResultTooLargeError",
     "SqlSyntaxError",
@@ -136,6 +191,7 @@ __all__ = [
     "UnknownProcedureError",
     "UnknownRunError",
     "UnknownTableError",
+    "UnsupportedRequestError",
     "UnsupportedStatementError",
     "WriteFailedError",
 ]

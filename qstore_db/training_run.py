@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from qstore_db.errors import InvalidArgumentError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from qstore_db.database import QuantumDatabase
     from qstore_db.training.registry import Run
     from query.result import QueryResult
+    from query.session import Session
 
 
 class TrainingRun:
     """One run. ``record`` holds everything the registry knows of it."""
 
-    def __init__(self, db: QuantumDatabase, record: Run) -> None:
-        self._db = db
+    def __init__(self, record: Run, session: Session) -> None:
         self.record = record
+        self._session = session
 
     @property
     def id(self) -> int:
@@ -39,9 +39,9 @@ class TrainingRun:
     def metrics(self, *, steps: bool = False) -> QueryResult:
         """One row per epoch, in order; with ``steps`` one row per step as well."""
         condition = "" if steps else " AND step = -1"
-        return self._db.sql(
+        return self._session.execute(
             f"SELECT * FROM metrics WHERE run_id = $run{condition} ORDER BY epoch, step = -1, step",  # noqa: S608 - ours
-            run=self.id,
+            {"run": self.id},
         )
 
     def plot(self, path: str | os.PathLike[str]) -> Path:

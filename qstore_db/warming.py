@@ -1,7 +1,7 @@
 """Compiling the kernels now, so that the first search and the first training step do not wait for it.
 
-Numba keeps compiled code on disk, beside the package or in the user's cache folder; later processes load it. Without this
-the first user of a kernel waits for its compilation, some seconds once per machine.
+Numba keeps compiled code on disk, beside the package or in the user's cache folder; later processes load it. Without
+this the first user of a kernel waits for its compilation, some seconds once per machine.
 """
 
 from __future__ import annotations

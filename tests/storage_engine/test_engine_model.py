@@ -307,7 +307,7 @@ class EngineMachine(RuleBasedStateMachine):
 
 TestEngineModel = EngineMachine.TestCase
 TestEngineModel.settings = settings(
-    max_examples=60,
+    max_examples=35,
     stateful_step_count=30,
     derandomize=True,
     deadline=None,

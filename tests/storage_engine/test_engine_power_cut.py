@@ -11,7 +11,7 @@ from storage_engine.opening import open_writable
 from storage_engine.schema import CollectionSchema, GraphOptions, Metric
 from storage_engine.verify import verify
 
-POINTS = 300
+POINTS = 160
 LAST = 26
 
 
@@ -76,7 +76,7 @@ class CuttingDisk(MemoryDisk):
         self._names_changed(parent_of(target), (source, None), (target, self.names[target]))
 
     def after_power_is_back(self, rng, cut_at):
-        """Another disk with what survived: of each directory a prefix of its changes, of each file old or torn bytes."""
+        """Another disk with what survived: of each directory a prefix of its changes, of each file old or torn data."""
         names = dict(self.durable)
         for changes in self.pending.values():
             for some in changes[: rng.integers(0, len(changes) + 1)]:

@@ -1,0 +1,232 @@
+"""The verbs of a database about data sets, models and runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qstore_db.row_input import MetadataInput
+from storage_engine.engine import Engine
+
+if TYPE_CHECKING:
+    from qstore_db.plugins import OpenSession
+    from qstore_db.training.dataset import DatasetInfo
+    from qstore_db.training.evaluation import Evaluation
+    from qstore_db.training.loader import Loader
+    from qstore_db.training.progress import TrainingProgress
+    from qstore_db.training.registry import ModelVersion, Run
+    from qstore_db.training_run import TrainingRun
+
+
+class ModelVerbs(ABC):
+    """Each verb is a few lines over a function of ``qstore_db.training``."""
+
+    _engine: Engine
+
+    @abstractmethod
+    def _check_name(self, name: str) -> None:
+        """Refuse what may not name a collection."""
+
+    @abstractmethod
+    def _plugins(self) -> OpenSession:
+        """The SQL session and the trained models."""
+
+    @abstractmethod
+    def _training_progress(self) -> TrainingProgress | None:
+        """What watches a run that starts now."""
+
+    def _held(self, run: Run) -> TrainingRun:
+        from qstore_db.training_run import TrainingRun
+
+        return TrainingRun(run, self._plugins().session)
+
+    def store_training_data(
+        self,
+        name: str,
+        data: ArrayLike,
+        labels: ArrayLike | Sequence[int | None] | None = None,
+        split: str = "train",
+        metadata: MetadataInput = None,
+        *,
+        append: bool = False,
+    ) -> DatasetInfo:
+        """Store rows as a split of a data set; :func:`qstore_db.training.dataset.store_training_data`."""
+        from qstore_db.training.dataset import store_training_data
+
+        self._check_name(name)
+        return store_training_data(self._engine, name, data, labels, split=split, metadata=metadata, append=append)
+
+    def data_loader(
+        self,
+        name: str,
+        *,
+        split: str = "train",
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        epochs: int = 1,
+        drop_last: bool = False,
+    ) -> Loader:
+        """Minibatches of a stored split, reading only the rows of each; :class:`qstore_db.training.loader.Loader`."""
+        from qstore_db.training.loader import data_loader
+
+        return data_loader(
+            self._engine,
+            name,
+            split=split,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            epochs=epochs,
+            drop_last=drop_last,
+        )
+
+    def create_model(
+        self,
+        name: str,
+        kind: str = "classifier",
+        *,
+        qubits: int,
+        classes: int,
+        layers: int = 2,
+        encoding: str = "amplitude",
+        reduce: str | None = None,
+        rotations: str = "ry_rz",
+        entanglement: str = "linear",
+        readout: str = "pauli_pairs",
+        dtype: str = "float32",
+        train_circuit: bool = True,
+        or_replace: bool = False,
+    ) -> ModelVersion:
+        """Register a model, untrained; :class:`qstore_db.models.specification.ModelSpec` explains each option.
+
+        Raises:
+            AlreadyExistsError: The name is taken and ``or_replace`` is not set.
+            InvalidModelError: An option is out of its range, or the name is malformed.
+        """
+        from qstore_db.models.specification import ModelSpec
+        from qstore_db.training.registration import create_model
+
+        spec = ModelSpec.from_options(
+            {
+                "kind": kind,
+                "qubits": qubits,
+                "classes": classes,
+                "layers": layers,
+                "encoding": encoding,
+                "reduce": reduce,
+                "rotations": rotations,
+                "entanglement": entanglement,
+                "readout": readout,
+                "dtype": dtype,
+                "train_circuit": train_circuit,
+            }
+        )
+        return create_model(self._engine, name, spec, or_replace=or_replace)
+
+    def train(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        epochs: int = 5,
+        batch_size: int = 32,
+        optimizer: str = "adam",
+        learning_rate: float = 0.01,
+        gradient: str = "auto",
+        backend: str = "local",
+        seed: int = 0,
+        shuffle: bool = True,
+        split: str = "train",
+        validation_split: str | None = None,
+        validation_fraction: float = 0.0,
+        checkpoint_every: int = 1,
+    ) -> TrainingRun:
+        """Train a model on a data set; :class:`qstore_db.training.options.TrainingOptions` explains each option.
+
+        Returns:
+            The finished run; the model has a new version.
+
+        Raises:
+            UnknownModelError, UnknownDatasetError, UnknownBackendError: A name is not there.
+            EmptyDatasetError: The split has no rows.
+            InvalidLabelError: A row has no label, or one that the model does not know.
+            InvalidModelError: The rows do not fit the model.
+            InvalidArgumentError: An option is out of its range.
+            TrainingInterruptedError: Ctrl-C was pressed; :meth:`resume` continues.
+        """
+        from qstore_db.training.options import TrainingOptions
+        from qstore_db.training.trainer import train
+
+        options = TrainingOptions(
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            gradient=gradient,
+            backend=backend,
+            seed=seed,
+            shuffle=shuffle,
+            split=split,
+            validation_split=validation_split,
+            validation_fraction=validation_fraction,
+            checkpoint_every=checkpoint_every,
+        )
+        run = train(self._engine, model, dataset, options, progress=self._training_progress())
+        return self._held(run)
+
+    def resume(self, run_id: int) -> TrainingRun:
+        """Continue an interrupted run to the same bits as if it had never stopped.
+
+        Raises:
+            UnknownRunError: There is no such run.
+            InvalidArgumentError: It is finished or being trained, or its data set has changed.
+        """
+        from qstore_db.training.trainer import resume
+
+        return self._held(resume(self._engine, run_id, progress=self._training_progress()))
+
+    def run(self, run_id: int) -> TrainingRun:
+        """A run by its number.
+
+        Raises:
+            UnknownRunError: There is no such run.
+        """
+        from qstore_db.training.registry import find_run
+
+        return self._held(find_run(self._engine.snapshot(), run_id))
+
+    def runs(self) -> list[TrainingRun]:
+        """All runs, oldest first."""
+        from qstore_db.training.registry import all_runs
+
+        return [self._held(run) for run in all_runs(self._engine.snapshot())]
+
+    def evaluate(self, model: str, dataset: str, split: str = "test", *, version: int | None = None) -> Evaluation:
+        """Classify every row of a split and compare with its labels: loss, accuracy, confusion matrix.
+
+        Raises:
+            UnknownModelError, UnknownDatasetError: A name is not there.
+            EmptyDatasetError: The split has no rows.
+            InvalidModelError: The model is not trained.
+            InvalidLabelError: A row has no label, or one that the model does not know.
+        """
+        from qstore_db.training.evaluation import evaluate
+
+        return evaluate(self._engine, self._plugins().trained_models, model, dataset, split=split, version=version)
+
+    def predict(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.int64]:
+        """Class of each row, int64 (rows,); :func:`qstore_db.training.trained_models.predict`."""
+        from qstore_db.training.trained_models import predict
+
+        return predict(self._plugins().trained_models, model, data, version=version)
+
+    def predict_proba(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.float64]:
+        """Probability of each class for each row, float64 (rows, classes)."""
+        from qstore_db.training.trained_models import predict_proba
+
+        return predict_proba(self._plugins().trained_models, model, data, version=version)
