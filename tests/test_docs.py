@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "docs/python.md", "docs/states.md"]
+PAGES = ["README.md", "docs/python.md", "docs/states.md", "docs/quantum.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:

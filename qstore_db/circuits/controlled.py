@@ -99,8 +99,8 @@ def controlled(operation: Operation, control: int) -> tuple[Operation, ...]:
     if gate in _PHASES:
         return controlled_phase(_PHASES[gate], control, target)
     match gate:
-        case "X" | "Z":
-            return (Operation("C" + gate, (control, target)),)
+        case "X" | "Z" | "RX" | "RY" | "RZ":
+            return (Operation("C" + gate, (control, target), angles),)
         case "Y":
             return _inside(
                 (Operation("SDG", qubits),), (Operation("CX", (control, target)),), (Operation("S", qubits),)
@@ -109,8 +109,6 @@ def controlled(operation: Operation, control: int) -> tuple[Operation, ...]:
             # RY turns the axis of Z into that of H, which lies between X and Z.
             back, forth = (Operation("RY", qubits, (sign * math.pi / 4,)) for sign in (-1, 1))
             return (back, Operation("CZ", (control, target)), forth)
-        case "RX" | "RY" | "RZ":
-            return (Operation("C" + gate, (control, target), angles),)
         case "P":
             return controlled_phase(angles[0], control, target)
         case "U":

@@ -17,8 +17,8 @@ _ADJOINT: Final = {"SDG": "S†", "TDG": "T†"}
 def draw(circuit: Circuit, *, width: int | None = None) -> str:
     """The drawing: one line a qubit, and between two qubits one for the links of two-qubit gates.
 
-    Gates stand as far left as their qubits and the qubits between them are free. ``●`` is a control, ``⊕`` the target of
-    CX, ``×`` an end of SWAP, ``┼`` a wire that a link crosses; RXX, RYY and RZZ show their angle at the first qubit.
+    Gates stand as far left as their qubits and the qubits between them are free. ``●`` is a control, ``⊕`` the target
+    of CX, ``×`` an end of SWAP, ``┼`` a wire that a link crosses; RXX, RYY and RZZ show their angle at the first qubit.
     Weights are w0, w1 …, data columns x0, x1 …, and numbers are radians with four digits.
 
     Args:

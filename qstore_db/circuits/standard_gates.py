@@ -1,8 +1,8 @@
 """The gates of OpenQASM's ``qelib1.inc`` and ``stdgates.inc`` by name, written in our gates.
 
 Equal up to a global phase, and exactly where the name has a control: such gates stay right inside larger ones. The
-definitions are those of the OpenQASM 3 standard library and, where it has none (``rxx``, ``ryy``, ``rzz``, ``csx`` …), of
-Qiskit's circuit library.
+definitions are those of the OpenQASM 3 standard library and, where it has none (``rxx``, ``ryy``, ``rzz``, ``csx`` …),
+of Qiskit's circuit library.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ _CP: Final = StandardGate(2, 1, lambda qubits, angles: controlled_phase(angles[0
 
 STANDARD_GATES: Final[Mapping[str, StandardGate]] = MappingProxyType(
     {
-        **{name: _direct(ours) for name, ours in (OUR_NAMES | _ALIASES).items()},
+        **{name: _direct(ours) for name, ours in (dict(OUR_NAMES) | _ALIASES).items()},
         "id": StandardGate(1, 0, _nothing),
         "u2": StandardGate(1, 2, _u2),
         "sx": _root_of_x(1.0),

@@ -7,7 +7,7 @@ import re
 from qstore_db.circuits.parameters import Data, Symbol, Weight
 from qstore_db.errors import InvalidCircuitError
 
-_NAME = re.compile(r"([wx])(?:(\d+)|\[(\d+)\])", re.ASCII)
+_NAME = re.compile(r"([wx])(?:(\d{1,9})|\[(\d{1,9})\])", re.ASCII)
 
 
 def symbol_name(symbol: Symbol) -> str:

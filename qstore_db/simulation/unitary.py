@@ -50,7 +50,7 @@ def unitary(
 
 
 def distance_up_to_phase(first: NDArray[np.complex128], second: NDArray[np.complex128]) -> float:
-    """min over φ of the largest |first - e^{iφ} second|, with φ chosen from the overlap tr(second† first).
+    """The largest |first - e^{iφ} second|, with φ the phase of the overlap tr(second† first).
 
     Args:
         first: Any shape.

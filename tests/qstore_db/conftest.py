@@ -10,7 +10,7 @@ from qstore_db.circuits.parameters import Data, Weight
 
 @pytest.fixture(scope="session")
 def random_circuit():
-    """seed → a circuit of all our gates on random, asymmetric qubits; with symbols, angles hold weights and data too."""
+    """Seed to circuit: any gates on qubits in any order; with symbols, angles hold weights and data too."""
 
     def build(seed: int, n_qubits: int, length: int, *, symbols: bool = False) -> Circuit:
         rng = np.random.default_rng(seed)

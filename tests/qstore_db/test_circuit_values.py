@@ -5,11 +5,11 @@ import dataclasses
 import cirq
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qstore_db.circuits.ansatz.hardware_efficient import entangled_pairs, hardware_efficient, number_of_weights
 from qstore_db.circuits.circuit import MAX_QUBITS, Circuit, Operation
-from qstore_db.circuits.drawing import draw
 from qstore_db.circuits.gates import GATES, pauli_matrix
 from qstore_db.circuits.observables import PauliString, PauliSum
 from qstore_db.circuits.parameters import Angle, Data, Weight, angle
@@ -164,11 +164,3 @@ def test_entanglement_patterns():
     for pattern in ("linear", "circular", "full"):
         assert entangled_pairs(2, pattern) == ((0, 1),)
         assert entangled_pairs(1, pattern) == ()
-
-
-def test_drawing_shows_wires_controls_and_angles():
-    circuit = Circuit(3, [Operation("H", (0,)), Operation("CX", (0, 2)), Operation("RY", (1,), (Weight(3),)), Operation("SWAP", (1, 2))])
-    assert draw(circuit).splitlines() == ["0: ─H─●──────────", "1: ───┼─RY(w3)─x─", "2: ───X────────x─"]
-    wide = draw(hardware_efficient(11, 1)).splitlines()
-    assert wide[0].startswith(" 0: ")
-    assert len({len(line) for line in wide}) == 1

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qstore_db.circuits.encodings.amplitude import amplitudes, qubits_for, state_preparation
 from qstore_db.circuits.encodings.angle import angle_encoding

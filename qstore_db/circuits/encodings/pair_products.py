@@ -60,7 +60,7 @@ def append_products_vjp(
     given = np.asarray(cotangent, np.float64)
     if given.shape != (len(rows), n + len(pairs)):
         raise InvalidVectorError(
-            f"a cotangent of shape {given.shape} does not fit {len(rows)} sample(s) of {n} inputs and {len(pairs)} products",
+            f"a cotangent of shape {given.shape} does not fit {len(rows)} sample(s) of {n + len(pairs)} columns",
             fix=f"Give shape {(len(rows), n + len(pairs))}.",
             value=given.shape,
         )

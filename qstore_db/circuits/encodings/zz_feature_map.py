@@ -25,11 +25,11 @@ def zz_feature_map(
     entanglement: Entanglement | HardwareMap = "full",
     first_column: int = 0,
 ) -> Circuit:
-    """Each repetition: H on every qubit, P(2 x_i) on qubit i, then for each pair CX(i,j) · P(2 (π-x_i)(π-x_j)) on j · CX(i,j).
+    """Each repetition: H on every qubit, P(2 x_i) on qubit i, then a phase by the parity of each pair.
 
-    The P between two CX turns by the parity of the pair; it is not a controlled P. The circuit reads n + m data columns
-    for m pairs: first x_0 … x_{n-1}, then one product a pair in the order of ``entangled_pairs``.
-    :func:`zz_columns` computes them.
+    For a pair that is CX(i,j), P(2 (π-x_i)(π-x_j)) on j, CX(i,j). The P between two CX turns by the parity of the pair;
+    it is not a controlled P. The circuit reads n + m data columns for m pairs: first x_0 … x_{n-1}, then one product a
+    pair in the order of ``entangled_pairs``. :func:`zz_columns` computes them.
 
     Args:
         n_qubits: Qubits, and inputs used.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Sequence
+from numbers import Complex
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qstore_db.circuits.circuit import Circuit, Operation
@@ -24,17 +26,17 @@ _PHASE_GATES = {1.0: "Z", 0.5: "S", -0.5: "SDG", 0.25: "T", -0.25: "TDG"}
 def from_cirq(circuit: cirq.Circuit, qubits: Sequence[cirq.Qid] | None = None) -> Circuit:
     """The same unitary up to a global phase.
 
-    Powers of X, Y, Z, XX, YY, ZZ, CX and CZ, H, SWAP, identities, and any of these under one control are translated gate by gate; every
-    other gate by Cirq's own decomposition, which is exact. SymPy symbols named w0, x0 … become weights and data columns;
-    angles must be linear in them.
+    Powers of X, Y, Z, XX, YY, ZZ, CX and CZ, H, SWAP, identities, and any of these under one control are translated
+    gate by gate; every other gate by Cirq's own decomposition, which is exact. SymPy symbols named w0, x0 … become
+    weights and data columns; angles must be linear in them.
 
     Args:
         circuit: Without measurement, classical control and noise.
         qubits: Cirq's qubits in the order of ours; by default sorted as Cirq sorts them. Named ones need not be in use.
 
     Raises:
-        InvalidCircuitError: A gate that is not unitary or cannot be decomposed, a qudit, a qubit that ``qubits`` lacks, another
-            symbol, or an angle that is not linear in its symbols.
+        InvalidCircuitError: A gate that is not unitary or cannot be decomposed, a qudit, a qubit that ``qubits`` lacks,
+            another symbol, or an angle that is not linear in its symbols.
         MissingDependencyError: Cirq is not installed.
     """
     try:
@@ -76,10 +78,15 @@ def _gate(cirq: Any, gate: Any, on: tuple[int, ...]) -> _Translated | None:
     """The gate with its phase, or None where Cirq has to decompose it."""
     if isinstance(gate, cirq.IdentityGate):
         return (), Angle()
+    if isinstance(gate, cirq.GlobalPhaseGate) and isinstance(gate.coefficient, Complex):
+        return (), angle(cmath.phase(gate.coefficient))
     if isinstance(gate, cirq.ControlledGate):
         return _controlled(cirq, gate, on)
-    if not isinstance(gate, cirq.EigenGate):
-        return None
+    return _power(cirq, gate, on) if isinstance(gate, cirq.EigenGate) else None
+
+
+def _power(cirq: Any, gate: Any, on: tuple[int, ...]) -> _Translated | None:
+    """A power of an involution, where we have a gate for it."""
     turns = _radians(gate.exponent)
     extra = turns * gate.global_shift
     whole = gate.exponent == 1
@@ -91,7 +98,12 @@ def _gate(cirq: Any, gate: Any, on: tuple[int, ...]) -> _Translated | None:
     for letter in "XYZ":
         if isinstance(gate, getattr(cirq, f"{letter}{letter}PowGate")):
             return _rotation(f"R{letter}{letter}", turns, extra, on)
-    for kind, name in ((cirq.HPowGate, "H"), (cirq.CXPowGate, "CX"), (cirq.CZPowGate, "CZ"), (cirq.SwapPowGate, "SWAP")):
+    for kind, name in (
+        (cirq.HPowGate, "H"),
+        (cirq.CXPowGate, "CX"),
+        (cirq.CZPowGate, "CZ"),
+        (cirq.SwapPowGate, "SWAP"),
+    ):
         if isinstance(gate, kind) and whole:
             return (Operation(name, on),), extra
     if isinstance(gate, cirq.CXPowGate):
@@ -110,19 +122,18 @@ def _rotation(name: str, turns: Angle, extra: Angle, on: tuple[int, ...]) -> _Tr
 def _z_power(turns: Angle, extra: Angle, on: tuple[int, ...]) -> _Translated:
     if not turns.terms and not extra.constant and turns.constant / math.pi in _PHASE_GATES:
         return (Operation(_PHASE_GATES[turns.constant / math.pi], on),), extra
-    rest = extra + turns * 0.5
-    if not rest.constant and all(term.scale == 0 for term in _collected(rest)):
+    if _is_zero(extra + turns * 0.5):
         return (Operation("RZ", on, (turns,)),), Angle()
     return (Operation("P", on, (turns,)),), extra
 
 
-def _collected(value: Angle) -> list[Any]:
-    """One term a symbol."""
-    scales: dict[Any, float] = {}
+def _is_zero(value: Angle) -> bool:
+    """Whether constant and symbols all cancel."""
+    scales: dict[tuple[type, int], float] = {}
     for term in value.terms:
         key = (type(term), term.index)
         scales[key] = scales.get(key, 0.0) + term.scale
-    return [kind(index, scale) for (kind, index), scale in scales.items()]
+    return not value.constant and not any(scales.values())
 
 
 def _controlled(cirq: Any, gate: Any, on: tuple[int, ...]) -> _Translated | None:
@@ -133,7 +144,7 @@ def _controlled(cirq: Any, gate: Any, on: tuple[int, ...]) -> _Translated | None
         return None
     operations, phase = inner
     steps = tuple(step for operation in operations for step in controlled(operation, on[0]))
-    if not phase.terms and not phase.constant:
+    if _is_zero(phase):
         return steps, Angle()
     return (*steps, Operation("P", on[:1], (phase,))), Angle()
 
@@ -158,6 +169,8 @@ def _radians(exponent: Any) -> Angle:
                 total += float(coefficient)
     except (sympy.PolynomialError, TypeError) as error:
         raise InvalidCircuitError(
-            f"the exponent {exponent} is not a real linear expression", fix="Give its symbols numbers first.", value=exponent
+            f"the exponent {exponent} is not a real linear expression",
+            fix="Give its symbols numbers first.",
+            value=exponent,
         ) from error
     return total

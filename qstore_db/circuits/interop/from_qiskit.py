@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 def from_qiskit(circuit: qiskit.QuantumCircuit) -> Circuit:
     """The same unitary up to a global phase: Qiskit's qubit k (over all registers) is our qubit k.
 
-    Gates of Qiskit's library with a name of :data:`~qstore_db.circuits.standard_gates.STANDARD_GATES` are translated one by one, all others
-    by their own definition. Barriers are left out, for they change no state. Parameters named w0, x0 … (or w[0], x[0]) become
-    weights and data columns; angles must be linear in them.
+    Gates of Qiskit's library with a name of :data:`~qstore_db.circuits.standard_gates.STANDARD_GATES` are translated
+    one by one, all others by their own definition, which may be an approximation where Qiskit's is
+    (``PauliEvolutionGate`` of terms that do not commute). Barriers are left out, for they change no state. Parameters
+    named w0, x0 … (or w[0], x[0]) become weights and data columns; angles must be linear in them.
 
     Args:
         circuit: Without measurement, reset, delay, control flow and classical conditions.
 
     Raises:
-        InvalidCircuitError: An instruction that is no gate, or a gate without a definition, another parameter, or an angle that
-            is not linear in its parameters.
+        InvalidCircuitError: An instruction that is no gate, or a gate without a definition, another parameter, or an
+            angle that is not linear in its parameters.
         MissingDependencyError: Qiskit is not installed.
     """
     try:
@@ -60,7 +61,7 @@ def _operations(gate_class: Any, circuit: Any, places: Any) -> list[Operation]:
 
 def _from_the_library(gate: Any) -> bool:
     # Anyone may give a gate any name; only the library's own classes mean what the name says.
-    return str(type(gate).__module__).startswith("qiskit.circuit.library.standard_gates")
+    return str(gate.base_class.__module__).startswith("qiskit.circuit.library.standard_gates")
 
 
 def _angle(value: Any) -> Angle:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 def to_cirq(circuit: Circuit) -> cirq.Circuit:
     """The same unitary, global phase included, on ``cirq.LineQubit`` 0 … n-1.
 
-    Both sides take qubit 0 as the highest bit of a basis index. Weights and data columns become SymPy symbols w0, x0 …; give
-    them values with ``cirq.resolve_parameters`` or before with ``bind``. U becomes three gates, as Cirq has no gate of its kind with
-    symbols. Qubits without a gate get Cirq's identity, so that they are still there for ``from_cirq``.
+    Both sides take qubit 0 as the highest bit of a basis index. Weights and data columns become SymPy symbols w0, x0 …;
+    give them values with ``cirq.resolve_parameters`` or before with ``bind``. U becomes three gates, as Cirq has no
+    gate of its kind with symbols. Qubits without a gate get Cirq's identity, so that they are still there for
+    ``from_cirq``.
 
     Args:
         circuit: Any circuit.

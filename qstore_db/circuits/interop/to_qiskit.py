@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     import qiskit
 
 
-
 def to_qiskit(circuit: Circuit) -> qiskit.QuantumCircuit:
     """The same gates on one register of n qubits: our qubit k is Qiskit's qubit k.
 
-    Qiskit prints and counts the other way round: its qubit 0 is the *lowest* bit of a basis index, so that its matrix is ours with the
-    bits of both indices reversed. Weights and data columns become Qiskit parameters w0, x0 …
+    Qiskit prints and counts the other way round: its qubit 0 is the *lowest* bit of a basis index, so that its matrix
+    is ours with the bits of both indices reversed. Weights and data columns become Qiskit parameters w0, x0 …
 
     Args:
         circuit: Any circuit.

@@ -68,21 +68,20 @@ class ExpressionParser:
         """The expression that comes next.
 
         Raises:
-            InvalidCircuitError: It is no expression; evaluating it raises the same for a division by zero, a number out of a
-                function's domain, or a product of two inputs.
+            InvalidCircuitError: It is no expression; evaluating it raises the same for a division by zero, a number out
+                of a function's domain, or a product of two inputs.
         """
-        left = self._product()
+        # Chains are lists and not nested calls: a long sum must not exhaust the stack.
+        first, rest = self._product(), []
         while self._stream.at("+") or self._stream.at("-"):
-            sign = -1.0 if self._stream.take().text == "-" else 1.0
-            left = _sum(left, self._product(), sign)
-        return left
+            rest.append((self._stream.take(), self._product()))
+        return _chain(first, rest) if rest else first
 
     def _product(self) -> Expression:
-        left = self._signed()
+        first, rest = self._signed(), []
         while self._stream.at("*") or self._stream.at("/"):
-            token = self._stream.take()
-            left = (_times if token.text == "*" else _divided)(left, self._signed(), token)
-        return left
+            rest.append((self._stream.take(), self._signed()))
+        return _chain(first, rest) if rest else first
 
     def _signed(self) -> Expression:
         self._enter()
@@ -102,7 +101,9 @@ class ExpressionParser:
             return base
         token = self._stream.take()
         exponent = self._signed()
-        return lambda names: Angle((), _real(token, math.pow, _plain(base(names), token), _plain(exponent(names), token)))
+        return lambda names: Angle(
+            (), _real(token, math.pow, _plain(base(names), token), _plain(exponent(names), token))
+        )
 
     def _atom(self) -> Expression:
         token = self._stream.take()
@@ -133,38 +134,41 @@ class ExpressionParser:
     def _enter(self) -> None:
         self._depth += 1
         if self._depth > MAX_NESTING:
-            refuse(self._stream.next, f"more than {MAX_NESTING} brackets or signs inside each other", "Write it flatter.")
+            refuse(
+                self._stream.next, f"more than {MAX_NESTING} brackets or signs inside each other", "Write it flatter."
+            )
 
 
-def _sum(left: Expression, right: Expression, sign: float) -> Expression:
-    return lambda names: left(names) + right(names) * sign
-
-
-def _times(left: Expression, right: Expression, token: Token) -> Expression:
+def _chain(first: Expression, rest: list[tuple[Token, Expression]]) -> Expression:
     def value(names: Mapping[str, Angle]) -> Angle:
-        one, other = left(names), right(names)
-        if other.terms:
-            one, other = other, one
-        return _scaled(one, _plain(other, token), token)
+        total = first(names)
+        for token, expression in rest:
+            try:
+                total = _combined(token, total, expression(names))
+            except InvalidCircuitError as error:
+                # Angles refuse infinity without knowing where it was written.
+                if error.what.startswith("line "):
+                    raise
+                refuse(token, error.what, error.fix)
+        return total
 
     return value
 
 
-def _divided(left: Expression, right: Expression, token: Token) -> Expression:
-    def value(names: Mapping[str, Angle]) -> Angle:
-        dividend, divisor = left(names), _plain(right(names), token)
-        if dividend.terms:
-            return _scaled(dividend, _real(token, _quotient, 1.0, divisor), token)
-        return Angle((), _real(token, _quotient, dividend.constant, divisor))
-
-    return value
-
-
-def _scaled(value: Angle, factor: float, token: Token) -> Angle:
-    try:
-        return value * factor
-    except InvalidCircuitError as error:
-        refuse(token, error.what, error.fix)
+def _combined(token: Token, left: Angle, right: Angle) -> Angle:
+    match token.text:
+        case "+":
+            return left + right
+        case "-":
+            return left - right
+        case "*" if right.terms:
+            return right * _plain(left, token)
+        case "*":
+            return left * right.constant
+        case _ if left.terms:
+            return left * _real(token, _quotient, 1.0, _plain(right, token))
+        case _:
+            return Angle((), _real(token, _quotient, left.constant, _plain(right, token)))
 
 
 def _plain(value: Angle, token: Token) -> float:

@@ -1,10 +1,10 @@
 """OpenQASM text as a circuit: the unitary part of versions 2 and 3, by recursive descent.
 
-Understood: registers, the gates of :data:`~qstore_db.circuits.standard_gates.STANDARD_GATES`, ``gate`` definitions, calls on
-qubits and on whole registers, parameter expressions, ``input`` parameters of version 3 named w0, w1 … (weights) and x0, x1 …
-(data), and classical registers, which stay unused. ``barrier`` is checked and left out, for it changes no state; so is
-``gphase``, a global phase. Everything else (measurement, reset, conditions, loops, modifiers) is an error that names line and
-column.
+Understood: registers, the gates of :data:`~qstore_db.circuits.standard_gates.STANDARD_GATES`, ``gate`` definitions,
+calls on qubits and on whole registers, parameter expressions, ``input`` parameters of version 3 named w0, w1 …
+(weights) and x0, x1 … (data), and classical registers, which stay unused. ``barrier`` is checked and left out, for it
+changes no state; so is ``gphase``, a global phase. Everything else (measurement, reset, conditions, loops, modifiers)
+is an error that names line and column.
 """
 
 from __future__ import annotations
@@ -31,18 +31,21 @@ _LIBRARIES: Final = {2: ("qelib1.inc",), 3: ("stdgates.inc", "qelib1.inc")}
 _BUILT_IN: Final = ("U", "CX", "gphase")
 _REFUSED: Final = {
     **dict.fromkeys(("measure", "reset"), "a circuit here is unitary; remove it and read results from the state"),
-    **dict.fromkeys(("if", "else", "for", "while", "switch", "return", "end"), "there is no control flow; write it out"),
+    **dict.fromkeys(
+        ("if", "else", "for", "while", "switch", "return", "end"), "there is no control flow; write it out"
+    ),
     **dict.fromkeys(("ctrl", "negctrl", "inv", "pow"), "gate modifiers are not read; use the gate's own name"),
     **dict.fromkeys(("def", "extern", "defcal", "defcalgrammar", "cal", "box", "delay", "duration", "stretch"), ""),
-    **dict.fromkeys(("opaque", "pragma", "let", "const", "output", "array", "int", "uint", "float", "angle", "bool"), ""),
+    **dict.fromkeys(
+        ("opaque", "pragma", "let", "const", "output", "array", "int", "uint", "float", "angle", "bool"), ""
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One gate call: who, with which values, on which qubits (of the circuit, or of the definition)."""
+    """One gate call in a definition: who, with which values, on which of the definition's qubits."""
 
-    name: Token
     gate: StandardGate | _Definition
     values: tuple[Expression, ...]
     qubits: tuple[int, ...]
@@ -50,7 +53,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Definition:
-    """A ``gate`` statement: its parameters' names, and the calls of its body on qubits 0, 1 …"""
+    """A ``gate`` statement: its parameters' names, and the calls of its body on its own qubits."""
 
     parameters: tuple[str, ...]
     qubits: int
@@ -66,15 +69,15 @@ class _Definition:
 def from_qasm(text: str) -> Circuit:
     """The circuit of an OpenQASM 2 or 3 program, up to a global phase.
 
-    Qubits are numbered in the order of their declarations: the first register's element 0 is qubit 0. A definition in the
-    text goes before the standard gate of the same name.
+    Qubits are numbered in the order of their declarations: the first register's element 0 is qubit 0. A definition in
+    the text goes before the standard gate of the same name.
 
     Args:
         text: The program, with its version in the first statement.
 
     Raises:
-        InvalidCircuitError: The text is not OpenQASM, or uses what is not understood here; the message begins with line and
-            column.
+        InvalidCircuitError: The text is not OpenQASM, or uses what is not understood here; the message begins with line
+            and column.
 
     Example:
         >>> from_qasm('OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; h q; cx q[0], q[1];').operations[2].gate
@@ -96,11 +99,13 @@ class _Reader:
         self._classical: set[str] = set()
         self._inputs: dict[str, Angle] = {}
         self._definitions: dict[str, _Definition] = {}
+        self._declarations: dict[str, Callable[[Token], None]] = {}
         self._operations: list[Operation] = []
         self._calls = 0
 
     def read(self) -> Circuit:
         self._read_version()
+        self._declarations = self._declared_by()
         while self._stream.next.kind != "end":
             self._statement()
         if not self._registers.n_qubits:
@@ -117,7 +122,7 @@ class _Reader:
 
     def _statement(self) -> None:
         token = self._stream.expect_kind("name", "a statement")
-        kind = self._declarations().get(token.text)
+        kind = self._declarations.get(token.text)
         if kind is not None:
             kind(token)
         elif token.text in _REFUSED and token.text not in self._definitions:
@@ -127,8 +132,8 @@ class _Reader:
         else:
             self._top_level_call(token)
 
-    def _declarations(self) -> dict[str, Callable[[Token], None]]:
-        both = {
+    def _declared_by(self) -> dict[str, Callable[[Token], None]]:
+        both: dict[str, Callable[[Token], None]] = {
             "include": self._include,
             "qreg": self._register,
             "creg": self._bits,
@@ -270,7 +275,7 @@ class _Reader:
         if gate is None:
             return None
         self._check_counts(token, gate, len(values), len(chosen))
-        return _Call(token, gate, values, tuple(chosen))
+        return _Call(gate, values, tuple(chosen))
 
     def _top_level_call(self, token: Token) -> None:
         gate = self._gate(token)
@@ -287,7 +292,7 @@ class _Reader:
             self._calls += gate.calls if isinstance(gate, _Definition) else 1
             if self._calls > MAX_CALLS:
                 refuse(token, f"the program makes more than {MAX_CALLS} gate calls", "Split it.")
-            self._emit(token, gate, angles, qubits)
+            self._emit(gate, angles, qubits)
 
     def _values(self, names: Sequence[str] | dict[str, Angle]) -> tuple[Expression, ...]:
         if not self._stream.accept("("):
@@ -318,13 +323,11 @@ class _Reader:
                 "Give as many.",
             )
 
-    def _emit(
-        self, token: Token, gate: StandardGate | _Definition, angles: Sequence[Angle], qubits: Sequence[int]
-    ) -> None:
+    def _emit(self, gate: StandardGate | _Definition, angles: Sequence[Angle], qubits: Sequence[int]) -> None:
         if isinstance(gate, StandardGate):
             self._operations += gate.build(qubits, angles)
             return
         names = dict(zip(gate.parameters, angles, strict=True))
         for call in gate.body:
             inner = [value(names) for value in call.values]
-            self._emit(call.name, call.gate, inner, [qubits[place] for place in call.qubits])
+            self._emit(call.gate, inner, [qubits[place] for place in call.qubits])

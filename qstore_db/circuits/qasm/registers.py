@@ -68,9 +68,7 @@ def read_integer(stream: TokenStream) -> int:
     return int(token.text)
 
 
-def broadcast(
-    where: Token, arguments: Sequence[tuple[Token, Sequence[int], bool]]
-) -> list[tuple[int, ...]]:
+def broadcast(where: Token, arguments: Sequence[tuple[Token, Sequence[int], bool]]) -> list[tuple[int, ...]]:
     """The qubits of each single call when registers stand for their qubits, one after the other.
 
     Single qubits are repeated; registers must be equally long.

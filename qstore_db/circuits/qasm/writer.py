@@ -1,7 +1,7 @@
 """A circuit as OpenQASM text.
 
-Sources: OpenQASM 2, Cross et al. (2017), arXiv:1707.03429, with the gates of Qiskit's ``qelib1.inc``; OpenQASM 3, Cross et al.,
-ACM Transactions on Quantum Computing 3, 12 (2022), with ``stdgates.inc``.
+Sources: OpenQASM 2, Cross et al. (2017), arXiv:1707.03429, with the gates of Qiskit's ``qelib1.inc``; OpenQASM 3, Cross
+et al., ACM Transactions on Quantum Computing 3, 12 (2022), with ``stdgates.inc``.
 """
 
 from __future__ import annotations

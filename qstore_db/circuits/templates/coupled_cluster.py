@@ -1,14 +1,14 @@
 """Unitary coupled cluster: fermionic excitations as rotations about Pauli strings.
 
-Source: Peruzzo et al., Nature Communications 5, 4213 (2014); orbitals become qubits by Jordan and Wigner (1928), so that
-a_p = Z_0 … Z_{p-1} (X_p + iY_p)/2 and an occupied orbital is a qubit in |1⟩. One Trotter step: the product of the
+Source: Peruzzo et al., Nature Communications 5, 4213 (2014); orbitals become qubits by Jordan and Wigner (1928), so
+that a_p = Z_0 … Z_{p-1} (X_p + iY_p)/2 and an occupied orbital is a qubit in |1⟩. One Trotter step: the product of the
 excitations' exponentials in the stated order, not the exponential of their sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.observables import PauliString
@@ -42,7 +42,7 @@ def pauli_rotation(string: PauliString, theta: AngleLike) -> Circuit:
             before += [Operation("SDG", (qubit,)), Operation("H", (qubit,))]
             after += [Operation("H", (qubit,)), Operation("S", (qubit,))]
     qubits = tuple(letters)
-    chain = [Operation("CX", (first, second)) for first, second in zip(qubits, qubits[1:], strict=False)]
+    chain = [Operation("CX", (first, second)) for first, second in pairwise(qubits)]
     rotation = Operation("RZ", (qubits[-1],), (angle(theta),))
     return Circuit(string.n_qubits, (*before, *chain, rotation, *reversed(chain), *after))
 
@@ -83,8 +83,9 @@ def excitation(n_qubits: int, occupied: Sequence[int], virtual: Sequence[int], t
 def coupled_cluster(n_qubits: int, electrons: int, *, first_weight: int = 0) -> Circuit:
     """The reference state with orbitals 0 … e-1 occupied, then all single and all double excitations.
 
-    One weight an excitation: singles ordered by occupied, then virtual orbital; then doubles by the pair of occupied and
-    the pair of virtual ones. Spin is not looked at: all excitations are there, e(n-e) singles and C(e,2)·C(n-e,2) doubles.
+    One weight an excitation: singles ordered by occupied, then virtual orbital; then doubles by the pair of occupied
+    and the pair of virtual ones. Spin is not looked at: all excitations are there, e(n-e) singles and C(e,2)·C(n-e,2)
+    doubles.
 
     Args:
         n_qubits: Spin orbitals.

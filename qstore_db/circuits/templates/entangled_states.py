@@ -16,8 +16,8 @@ _START: Final[dict[str, tuple[int, int]]] = {"phi+": (0, 0), "phi-": (1, 0), "ps
 def bell(state: BellState = "phi+") -> Circuit:
     """Two qubits in one of the Bell states.
 
-    ``phi±`` is (|00⟩ ± |11⟩)/√2 and ``psi±`` is (|01⟩ ± |10⟩)/√2. X on the qubits that choose, then H(0), CX(0,1): Nielsen and
-    Chuang, Quantum Computation and Quantum Information, section 1.3.6.
+    ``phi±`` is (|00⟩ ± |11⟩)/√2 and ``psi±`` is (|01⟩ ± |10⟩)/√2. X on the qubits that choose, then H(0), CX(0,1):
+    Nielsen and Chuang, Quantum Computation and Quantum Information, section 1.3.6.
 
     Raises:
         InvalidCircuitError: Another name.
@@ -49,8 +49,8 @@ def ghz(n_qubits: int) -> Circuit:
 def w_state(n_qubits: int) -> Circuit:
     """(|10…0⟩ + |010…0⟩ + … + |0…01⟩)/√n, the even mixture of one excitation: Dür, Vidal and Cirac (2000).
 
-    The excitation starts on qubit 0; at step q a controlled RY by 2·arccos √(1/(n-q)) and a CX back leave it on qubit q with
-    probability 1/n and hand it on otherwise. n - 1 CRY and n - 1 CX.
+    The excitation starts on qubit 0; at step q a controlled RY by 2·arccos √(1/(n-q)) and a CX back leave it on qubit q
+    with probability 1/n and hand it on otherwise. n - 1 CRY and n - 1 CX.
 
     Raises:
         InvalidCircuitError: ``n_qubits`` is out of range.

@@ -1,8 +1,8 @@
 """Grover's search: amplitude flows to the marked bitstrings.
 
-Source: Grover, STOC 1996; number of repetitions by Boyer, Brassard, Høyer and Tapp, Fortschritte der Physik 46, 493 (1998).
-The oracle here is written from the marked bitstrings themselves, so this shows how the amplitudes move; it finds nothing
-that was not known before.
+Source: Grover, STOC 1996; number of repetitions by Boyer, Brassard, Høyer and Tapp, Fortschritte der Physik 46, 493
+(1998). The oracle here is written from the marked bitstrings themselves, so this shows how the amplitudes move; it
+finds nothing that was not known before.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def diffusion(n_qubits: int) -> Circuit:
 
 
 def best_iterations(n_qubits: int, marked: int) -> int:
-    """The repetitions whose success probability sin²((2r+1) θ) is the largest of the first rise, with sin²θ = marked / 2^n.
+    """The number r of repetitions at the first maximum of the success probability sin²((2r+1)θ).
 
-    ⌊π / (4θ)⌋, the integer for which (2r+1)θ lies nearest to π/2; 0 when more than half is marked.
+    sin²θ = marked / 2^n, and r = ⌊π / (4θ)⌋, the integer for which (2r+1)θ lies nearest to π/2; 0 when more than half
+    is marked.
 
     Raises:
         InvalidCircuitError: ``marked`` is not in 1 … 2^n.

@@ -1,7 +1,8 @@
 """The hidden shift problem for the inner-product bent function, solved by one run.
 
-Source: Rötteler, SODA 2010 (arXiv:0811.3208). f(x) = x_0 x_1 + x_2 x_3 + … mod 2 is its own dual, so one call each of the
-shifted function and of f give the shift with certainty. The shift is written into the circuit, so nothing unknown is found.
+Source: Rötteler, SODA 2010 (arXiv:0811.3208). f(x) = x_0 x_1 + x_2 x_3 + … mod 2 is its own dual, so one call each of
+the shifted function and of f give the shift with certainty. The shift is written into the circuit, so nothing unknown
+is found.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from qstore_db.errors import InvalidCircuitError
 def phase_estimation(counting: int, unitary: Circuit, preparation: Circuit | None = None) -> Circuit:
     """Writes φ of U|u⟩ = e^{2πiφ}|u⟩ into the counting qubits, as the integer nearest to 2^t φ.
 
-    Counting qubits are 0 … t-1, the highest bit first; the eigenstate lives on qubits t … t+n-1. Exact when φ has t binary digits;
-    otherwise the nearest integer has probability of at least 4/π². For a start state that is no eigenstate each
-    eigenphase appears with the weight of its eigenstate.
+    Counting qubits are 0 … t-1, the highest bit first; the eigenstate lives on qubits t … t+n-1. Exact when φ has t
+    binary digits; otherwise the nearest integer has probability of at least 4/π². For a start state that is no
+    eigenstate each eigenphase appears with the weight of its eigenstate.
 
     The controlled powers are 2^k copies of controlled U; a circuit of one gate with one angle takes one copy with 2^k
     times the angle. U's global phase counts, as defined in :mod:`qstore_db.circuits.gates`: P(θ) and RZ(θ) differ.

@@ -44,8 +44,8 @@ def max_cut_cost(n_qubits: int, edges: Edges) -> PauliSum:
 def qaoa_max_cut(n_qubits: int, edges: Edges, layers: int, *, first_weight: int = 0) -> Circuit:
     """H on every qubit, then ``layers`` times e^{-iγC} and e^{-iβΣX}.
 
-    With C of :func:`max_cut_cost`, e^{-iγC} is RZZ(-γw) on every edge up to a global phase, and e^{-iβX} is RX(2β). Weights are
-    γ_0 β_0 γ_1 β_1 …, each shared by all the gates of its half-layer.
+    With C of :func:`max_cut_cost`, e^{-iγC} is RZZ(-γw) on every edge up to a global phase, and e^{-iβX} is RX(2β).
+    Weights are γ_0 β_0 γ_1 β_1 …, each shared by all the gates of its half-layer.
 
     Args:
         n_qubits: Vertices of the graph.
