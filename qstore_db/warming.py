@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from qstore_db.database import QuantumDatabase
+from qstore_db.simulation.warm_up import warm_up as warm_up_simulation
 
 _ROWS = 6_000
 _DIMENSION = 20
@@ -17,7 +18,7 @@ _DIMENSION = 20
 def warm_up() -> None:
     """Run every kernel once on made-up rows in a database in memory.
 
-    Searches by graph, masked and exactly under each metric, and trains a model of each precision for one step.
+    Searches by graph, masked and exactly under each metric, and simulates a circuit in each precision.
     """
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(_ROWS, _DIMENSION)).astype(np.float32)
@@ -30,8 +31,4 @@ def warm_up() -> None:
             for where in (None, "half = 1"):
                 rows.query(vectors[0], where=where)
                 rows.query(vectors[0], where=where, exact=True)
-        db.store_training_data("rows", data=np.abs(vectors[:32, :4]), labels=np.arange(32) % 2)
-        for dtype in ("float32", "float64"):
-            db.create_model(dtype, qubits=2, layers=2, classes=2, dtype=dtype)
-            db.train(dtype, "rows", epochs=1)
-            db.predict(dtype, np.abs(vectors[:2, :4]))
+    warm_up_simulation(("float32", "float64"))

@@ -1,8 +1,9 @@
 """A gradient as circuits to run and a linear combination of their values.
 
-Every method here turns one circuit into some circuits of the same symbols; each derivative is a fixed linear combination of their
-expectation values. Whoever can run circuits, a simulator or a device, can so have the gradient. A loss that is not linear
-in the expectation values enters by the chain rule on these derivatives, never by shifting the loss.
+Every method here turns one circuit into some circuits of the same symbols; each derivative is a fixed linear
+combination of their expectation values. Whoever can run circuits, a simulator or a device, can so have the gradient.
+A loss that is not linear in the expectation values enters by the chain rule on these derivatives, never by shifting
+the loss.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Exact gradients from shifted circuits.
 
-For a gate exp(-i θ/2 G) whose G has the two eigenvalues ±1 (RX RY RZ P RXX RYY RZZ and each angle of U), an expectation value is
-a + b cos θ + c sin θ, so
+For a gate exp(-i θ/2 G) whose G has the two eigenvalues ±1 (RX RY RZ P RXX RYY RZZ and each angle of U), an
+expectation value is a + b cos θ + c sin θ, so
     f'(θ) = [f(θ + π/2) - f(θ - π/2)] / 2.
 A controlled rotation has frequencies 1/2 and 1 and takes four terms,
     f'(θ) = (√2+1)/(4√2) · [f(θ + π/2) - f(θ - π/2)] - (√2-1)/(4√2) · [f(θ + 3π/2) - f(θ - 3π/2)].
-Sources: Schuld et al., Physical Review A 99, 032331 (2019); Anselmetti et al., New Journal of Physics 23, 113010 (2021). The rule holds for
-expectation values, not for functions of them. A symbol that stands in several angles gets the sum over all of them.
+Sources: Schuld et al., Physical Review A 99, 032331 (2019); Anselmetti et al., New Journal of Physics 23, 113010
+(2021). The rule holds for expectation values, not for functions of them. A symbol that stands in several angles gets
+the sum over all of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The angles of a run as the tangents the sweeps need.
 
-θ is reduced to r + kπ with -π/2 ≤ r ≤ π/2. The rotation by kπ is the Pauli string to the power k; it moves to the end of
-the circuit, past later rotations and readouts, whose signs it flips where the strings anticommute. So each lane carries
-the product of all such strings as a pair of masks, and each rotation a sign a lane.
+θ is reduced to r + kπ with -π/2 ≤ r ≤ π/2. The rotation by kπ is the Pauli string to the power k; it moves to the end
+of the circuit, past later rotations and readouts, whose signs it flips where the strings anticommute. So each lane
+carries the product of all such strings as a pair of masks, and each rotation a sign a lane.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 One instruction remains: exp(-i θ/2 P) with P a Pauli string and θ a sum of scaled weights, data columns and constants.
     RX RY RZ RXX RYY RZZ    are that already;   P(θ), T, TDG = RZ up to a global phase;   U(θ, φ, λ) = RZ(φ) RY(θ) RZ(λ)
-    CRX CRY CRZ             exp(-i θ/4 P_t) exp(+i θ/4 Z_c P_t): both cancel where the control is 0 and add where it is 1
+    CRX CRY CRZ             exp(-i θ/4 P_t) exp(+i θ/4 Z_c P_t): they cancel where the control is 0, add where it is 1
 Clifford gates go into the frame. Then rotations that no readout can see are dropped, each remaining one moves to the
 earliest set of mutually commuting strings it can reach, and equal strings of a set become one rotation.
 """

@@ -1,7 +1,7 @@
 """How kernels are compiled: without the interpreter lock, without reordering of sums, once a machine.
 
-Numba's own cache looks only at the file of the outermost function; a kernel built of several files would stay stale when one of the
-others changes. So the cache folder is named after a digest of all of them.
+Numba's own cache looks only at the file of the outermost function; a kernel built of several files would stay stale
+when one of the others changes. So the cache folder is named after a digest of all of them.
 """
 
 from __future__ import annotations

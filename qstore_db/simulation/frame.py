@@ -1,9 +1,9 @@
 """Pauli strings as bit masks, and the Clifford frame that lets Clifford gates cost nothing at run time.
 
-The simulator keeps φ with ψ = C φ, C the product of the Clifford gates met so far. A Clifford gate only changes C, which is kept by
-what C† P C is for the 2n strings X_q, Z_q (a stabiliser tableau: Aaronson and Gottesman, Physical Review A 70, 052328
-(2004), in the Heisenberg picture). Every other gate is a rotation about a Pauli string P, which acts on φ as the
-rotation about C† P C; a readout P of ψ is the readout C† P C of φ.
+The simulator keeps φ with ψ = C φ, C the product of the Clifford gates met so far. A Clifford gate only changes C,
+which is kept by what C† P C is for the 2n strings X_q, Z_q (a stabiliser tableau: Aaronson and Gottesman, Physical
+Review A 70, 052328 (2004), in the Heisenberg picture). Every other gate is a rotation about a Pauli string P, which
+acts on φ as the rotation about C† P C; a readout P of ψ is the readout C† P C of φ.
 """
 
 from __future__ import annotations

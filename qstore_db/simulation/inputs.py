@@ -55,7 +55,8 @@ class Inputs:
         """Looks at the norms after a run.
 
         Returns:
-            Whether the amplitudes had to be rescaled, because squares over- or underflowed, and the run must be repeated.
+            Whether the amplitudes had to be rescaled, because squares over- or underflowed, and the run must be
+            repeated.
 
         Raises:
             InvalidVectorError: A vector is zero or not finite.
@@ -81,8 +82,7 @@ class Inputs:
         """A gradient of the kernel's amplitudes as one of the amplitudes that came."""
         out: NDArray[np.floating] | NDArray[np.complexfloating] = parts[:, :, 0]
         if parts.shape[2] == 2:
-            complex_dtype = np.complex64 if parts.dtype == np.float32 else np.complex128
-            out = parts.reshape(len(parts), -1).view(complex_dtype)
+            out = (parts[:, :, 0] + 1j * parts[:, :, 1]).astype(f"c{2 * parts.dtype.itemsize}", copy=False)
         return out if self._factor is None else (out / self._factor[:, None]).astype(out.dtype)
 
 

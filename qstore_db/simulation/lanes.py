@@ -1,15 +1,18 @@
 """The kernel: any circuit, samples in SIMD lanes, forward and adjoint gradient.
 
-A block is one register of samples (16 in float32, 8 in float64); every sample of a block meets the same instructions, nothing is
-shuffled, and each lane is computed alone: a sample's result does not depend on its place or on its neighbours.
+A block is one register of samples (16 in float32, 8 in float64); every sample of a block meets the same instructions,
+nothing is shuffled, and each lane is computed alone: a sample's result does not depend on its place or on its
+neighbours.
 
-A rotation exp(-i θ/2 P) is applied as 1 - i t P with t = tan(θ/2), two fused operations an amplitude, θ reduced to [-π/2, π/2] (see
-``angles``). The cosines are multiplied into the start state; after every ``packing.SEGMENT`` rotations a new factor keeps the numbers in
-range. Stored ψ and λ carry reciprocal factors, so their products need none.
+A rotation exp(-i θ/2 P) is applied as 1 - i t P with t = tan(θ/2), two fused operations an amplitude, θ reduced to
+[-π/2, π/2] (see ``angles``). The cosines are multiplied into the start state; after every ``packing.SEGMENT``
+rotations a new factor keeps the numbers in range. Stored ψ and λ carry reciprocal factors, so their products need
+none.
 
-Gradient by the adjoint method (Jones and Gacon, arXiv:2009.02823): with λ = Σ_m c_m P_m ψ carried backwards, dL/dθ_j = Im⟨λ|P_j|ψ⟩.
-Strings of a set commute, so all are read at one point, and ψ is kept after every second set only: the sets on both sides of that point
-are read there. The gradient of a weight is summed over the lanes of a block in order, one row a block.
+Gradient by the adjoint method (Jones and Gacon, arXiv:2009.02823): with λ = Σ_m c_m P_m ψ carried backwards, dL/dθ_j
+= Im⟨λ|P_j|ψ⟩. Strings of a set commute, so all are read at one point, and ψ is kept after every second set only: the
+sets on both sides of that point are read there. The gradient of a weight is summed over the lanes of a block in
+order, one row a block.
 """
 
 from __future__ import annotations
@@ -138,7 +141,7 @@ def _start_from_zero(program: Any, state: Any, row: int, support: Any, scratch: 
 def _start_from_amplitudes(
     program: Any, state: Any, row: int, amplitudes: Any, first: int, count: int, norm: Any, factor: Any, lane_row: Any
 ) -> None:
-    """Transposes start vectors into rows, padded with zeros, times the start factor over the norm (summed in float64)."""
+    """Start vectors, transposed and padded with zeros, times the start factor over the norm (summed in float64)."""
     width = lanes(state)
     for lane in range(width):
         norm[lane] = 0.0
@@ -330,8 +333,8 @@ def _collect_amplitudes(
 @compiled
 def run(
     program: Any, weights: Any, data: Any, amplitudes: Any, norms: Any, values: Any, cotangent: Any, weight_rows: Any,
-    data_gradient: Any, amplitude_gradient: Any, states: Any, table: Any, memory: Any, first_block: int, last_block: int,
-    mode: int, block_stride: int, set_stride: int,
+    data_gradient: Any, amplitude_gradient: Any, states: Any, table: Any, memory: Any, first_block: int,
+    last_block: int, mode: int, block_stride: int, set_stride: int,
 ) -> None:  # fmt: skip
     """Blocks ``first_block … last_block - 1`` forward, backward or both.
 
@@ -346,8 +349,8 @@ def run(
         weight_rows: float64 (blocks, weights): one row of weight gradients a block.
         data_gradient: float64 (B, columns), or of size 0 when not wanted.
         amplitude_gradient: like ``amplitudes``, or of size 0.
-        states: Flat, 64-byte aligned, in the kernel's dtype: ``kept_states`` states of 2·2^n rows a block, one when only the last
-            is needed.
+        states: Flat, 64-byte aligned, in the kernel's dtype: ``kept_states`` states of 2·2^n rows a block, one when
+            only the last is needed.
         table: (``program.tabled``, 2): the uniform diagonals, written without STATES_KEPT, read with it.
         memory: Flat, aligned: ``scratch_rows`` rows.
         first_block: Block b holds samples b·lanes ….

@@ -1,7 +1,8 @@
 """Working memory of the simulator: checked before it is taken, aligned, and used again.
 
-Fresh pages cost more than the arithmetic on them, so blocks up to 32 MiB are kept for the next call: at most four of each power of two, 256 MiB
-in all. Appending to and popping from a deque is atomic, so no lock is held that a forked child could inherit.
+Fresh pages cost more than the arithmetic on them, so blocks up to 32 MiB are kept for the next call: at most four of
+each power of two, 256 MiB in all. Appending to and popping from a deque is atomic, so no lock is held that a forked
+child could inherit.
 """
 
 from __future__ import annotations
@@ -78,12 +79,9 @@ def require(size: int) -> None:
 
 
 def available() -> int | None:
-    """Bytes that can be taken without swapping, within the control group's limit; None where the system does not say."""
-    found = []
-    meminfo = _text("/proc/meminfo")
-    for line in meminfo.splitlines():
-        if line.startswith("MemAvailable:"):
-            found.append(int(line.split()[1]) * 1024)
+    """Bytes free without swapping, within the control group's limit; None where the system does not say."""
+    lines = _text("/proc/meminfo").splitlines()
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
     if limit.isdigit() and used.isdigit():
         found.append(max(0, int(limit) - int(used)))

@@ -1,8 +1,8 @@
 """From sets of rotations to the arrays that the kernel walks.
 
-Within a set the diagonal strings (x = 0) become one pass; the others are packed up to three to a pass where their signs allow it (see
-``passes``). On |0…0⟩ the first set's strings with independent x masks only grow the support of the state and cost one
-pass together. The readouts are packed in the same way.
+Within a set the diagonal strings (x = 0) become one pass; the others are packed up to three to a pass where their
+signs allow it (see ``passes``). On |0…0⟩ the first set's strings with independent x masks only grow the support of
+the state and cost one pass together. The readouts are packed in the same way.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Program(NamedTuple):
         segments: Start factors.
         tabled: Amplitudes of all uniform diagonal tables together.
         diagonal_reads: Read terms 0 … diagonal_reads-1 are diagonal.
-        passes: int64 (P, 9): kind, strings, first rotation, low offset, low count, high offset, high count, 1 for passes that
-            only give moments (growth), place of the uniform table or -1.
+        passes: int64 (P, 9): kind, strings, first rotation, low offset, low count, high offset, high count, 1 for
+            passes that only give moments (growth), place of the uniform table or -1.
         words: int32, the tables of words.
         sets: int64 (K, 3): first pass, one past the last, 1 where a segment ends.
         rotations: int64 (R, 4): x, z, 1 if imaginary, segment.

@@ -1,11 +1,13 @@
 """One sweep over the state for up to three Pauli strings at once, written as LLVM code.
 
 The amplitudes fall into cosets {p ⊕ Σ_g b_g x_g}: the 2^G amplitudes that G strings with independent x masks mix. One
-coset is loaded into registers, all strings act there, and it is stored again. A *word* per coset holds the row of its first amplitude (its index
-doubled, for real and imaginary part) and, from bit 28 on, the sign (-1)^{z_g·p} of each string. Words are linear in the
-coset's number, so a short table of low bits and one of high bits, combined by XOR, serve any number of qubits.
+coset is loaded into registers, all strings act there, and it is stored again. A *word* per coset holds the row of its
+first amplitude (its index doubled, for real and imaginary part) and, from bit 28 on, the sign (-1)^{z_g·p} of each
+string. Words are linear in the coset's number, so a short table of low bits and one of high bits, combined by XOR,
+serve any number of qubits.
 
-A string is *imaginary* when its matrix P = i X^x Z^z is purely imaginary (an odd number of Y), else P = X^x Z^z is real.
+A string is *imaginary* when its matrix P = i X^x Z^z is purely imaginary (an odd number of Y), else P = X^x Z^z is
+real.
 With s the sign at amplitude a and b = a ⊕ x:
     real       (Pψ)_b = s ψ_a,   (Pψ)_a =  s ψ_b
     imaginary  (Pψ)_b = is ψ_a,  (Pψ)_a = -is ψ_b
@@ -14,8 +16,8 @@ The four sweeps (names of the arguments are those of the signatures below):
     moment      out_g = Im⟨λ|P_g|ψ⟩                  the gradient of an angle
     overlap     out_g = ⟨ψ|P_g|ψ⟩ / 2                 a readout
     accumulate  λ ← λ + Σ_g c_g P_g ψ                c from table rows as for rotate
-Strings of one sweep are all real or all imaginary, and z_g·x_h is even for g ≠ h, so a sign is the same in all of a coset
-but for the string's own flip.
+Strings of one sweep are all real or all imaginary, and z_g·x_h is even for g ≠ h, so a sign is the same in all of a
+coset but for the string's own flip.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ from qstore_db.simulation.simd import (
     Context,
     LaneVector,
     data_pointer,
-    load_row,
     llvm_vector,
+    load_row,
     multiply_add,
     store_row,
 )
@@ -129,7 +131,8 @@ def _sweep(body: Body, meaning: str, *, sums: bool) -> Any:
     """
 
     def sweep(
-        typing: Context, a: Any, a_row: Any, b: Any, b_row: Any, table: Any, first: Any, flip: Any, masks: Any, words: Any,
+        typing: Context, a: Any, a_row: Any, b: Any, b_row: Any, table: Any, first: Any, flip: Any, masks: Any,
+        words: Any,
         low: Any, n_low: Any, high: Any, n_high: Any, strings: Any, imaginary: Any,
     ) -> Any:  # fmt: skip
         vector = VECTORS[a.dtype]
@@ -172,7 +175,8 @@ def _addresses(context: Context, builder: Builder, kinds: Any, arguments: Any, v
 
 
 def _emit(
-    body: Body, builder: Builder, vector: LaneVector, at: dict[str, Any], counts: list[Any], strings: int, imaginary: bool,
+    body: Body, builder: Builder, vector: LaneVector, at: dict[str, Any], counts: list[Any], strings: int,
+    imaginary: bool,
     sums: bool,
 ) -> None:  # fmt: skip
     """The loop over cosets for one number and kind of strings."""

@@ -1,11 +1,12 @@
 """The face of the simulator: a circuit and its readouts, compiled once, run on whole batches.
 
-``values, pullback = plan.forward(data, weights)`` and later ``pullback(cotangent)``: the values of all readouts of all samples, and
-the gradient of Σ cotangent · values, by the adjoint method in one backward sweep whatever the number of readouts.
+``values, pullback = plan.forward(data, weights)`` and later ``pullback(cotangent)``: the values of all readouts of
+all samples, and the gradient of Σ cotangent · values, by the adjoint method in one backward sweep whatever the number
+of readouts.
 
-All methods may be called from many threads at once. Equal inputs give equal bits on one machine type and dtype; a sample's values depend
-on nothing but its own inputs, and the gradient of a weight is summed over blocks of 16 samples (float32) or 8
-(float64) in order.
+All methods may be called from many threads at once. Equal inputs give equal bits on one machine type and dtype; a
+sample's values depend on nothing but its own inputs, and the gradient of a weight is summed over blocks of 16 samples
+(float32) or 8 (float64) in order.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Gradients:
     Args:
         weights: Shape (number of weights,), float64.
         data: Shape (samples, number of data columns), float64; None when not asked for.
-        amplitudes: Like the amplitudes given, in the dtype of the run, through the division by their norm; for complex ones dL/dRe +
-            i·dL/dIm. None when not asked for or when the plan starts from |0…0⟩.
+        amplitudes: Like the amplitudes given, in the dtype of the run, through the division by their norm; for
+            complex ones dL/dRe + i·dL/dIm. None when not asked for or when the plan starts from |0…0⟩.
     """
 
     weights: NDArray[np.float64]
@@ -93,12 +94,13 @@ class Plan:
         Args:
             data: Shape (samples, number of data columns), radians; None for a circuit without data.
             weights: Shape (number of weights,), radians; None for a circuit without weights.
-            amplitudes: Start states, shape (samples, width ≤ 2^n), real or complex; padded with zeros and divided by their norm. None when
-                the plan starts from |0…0⟩.
+            amplitudes: Start states, shape (samples, width ≤ 2^n), real or complex; padded with zeros and divided by
+                their norm. None when the plan starts from |0…0⟩.
             dtype: Arithmetic of the state.
 
         Returns:
-            Shape (samples, number of readouts), float64 whatever ``dtype``. One sample when neither data nor amplitudes are given.
+            Shape (samples, number of readouts), float64 whatever ``dtype``. One sample when neither data nor
+            amplitudes are given.
 
         Raises:
             InvalidArgumentError: A shape or dtype does not fit the plan, or a weight is not finite.

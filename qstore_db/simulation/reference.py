@@ -1,7 +1,7 @@
 """A slow, plain state vector: one matrix product a gate, in complex128.
 
-It shares no code with the fast engine beyond the circuit itself and so can check it; it also gives what the fast engine does not:
-the state and its probabilities.
+It shares no code with the fast engine beyond the circuit itself and so can check it; it also gives what the fast
+engine does not: the state and its probabilities.
 """
 
 from __future__ import annotations

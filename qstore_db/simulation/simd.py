@@ -1,8 +1,9 @@
 """A register of samples: one value of sixteen float32 or eight float64 numbers that Numba code can hold.
 
-LLVM lowers ``<16 x float>`` to one register with AVX-512, to two with AVX2, to four with SSE or NEON; the code is the same. Every
-operation acts on each lane alone, so a sample's result does not depend on which lane it sits in. The product-and-add is
-``llvm.fmuladd``: one rounding where the machine fuses, two where it cannot, and never a library call.
+LLVM lowers ``<16 x float>`` to one register with AVX-512, to two with AVX2, to four with SSE or NEON; the code is the
+same. Every operation acts on each lane alone, so a sample's result does not depend on which lane it sits in. The
+product-and-add is ``llvm.fmuladd``: one rounding where the machine fuses, two where it cannot, and never a library
+call.
 """
 
 from __future__ import annotations

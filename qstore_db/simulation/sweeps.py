@@ -1,6 +1,7 @@
 """Sweeps over all amplitudes of one block of samples, compiled for float32 and float64.
 
-A state is 2·2^n rows of one register each: row 2k is the real part of amplitude k in every lane, row 2k + 1 the imaginary part.
+A state is 2·2^n rows of one register each: row 2k is the real part of amplitude k in every lane, row 2k + 1 the
+imaginary part.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def fill(state: Any, row: int, count: int) -> None:
 def rotate(state: Any, source: int, target: int, one: Any, masks: Any, words: Any, tangents: Any, flip: int) -> None:
     """The rotations of one pass of real or imaginary strings; ``flip`` = 1 applies the adjoint."""
     passes.rotate(
-        state, source, state, target, tangents, one[2], flip, masks, words, one[3], one[4], one[5], one[6], one[1], one[0] != REAL
+        state, source, state, target, tangents, one[2], flip, masks, words, one[3], one[4], one[5], one[6], one[1],
+        one[0] != REAL
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """A rotation's angle in every lane at once, as LLVM code: what ``angles`` needs a hundred times a block.
 
-θ = r + kπ with |r| ≤ π/2. Sine and cosine of r/2 are Taylor polynomials on [-π/4, π/4], to rounding in float64, whatever the
-dtype of the state.
+θ = r + kπ with |r| ≤ π/2. Sine and cosine of r/2 are Taylor polynomials on [-π/4, π/4], to rounding in float64,
+whatever the dtype of the state.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def turn(
 ) -> Any:  # fmt: skip
     """Rotation ``place`` with the string (x, z) in every lane.
 
-    Rows 2·place and 2·place + 1 of ``tangents`` become ±s·tan(r/2), row ``place`` of ``signs`` becomes s, where s = -1 in lanes whose
-    moved string (``lane_x``, ``lane_z``) anticommutes with (x, z). Row ``segment`` of ``factors`` is multiplied by cos(r/2), and in
-    lanes with odd k the string joins the moved ones.
+    Rows 2·place and 2·place + 1 of ``tangents`` become ±s·tan(r/2), row ``place`` of ``signs`` becomes s, where s =
+    -1 in lanes whose moved string (``lane_x``, ``lane_z``) anticommutes with (x, z). Row ``segment`` of ``factors``
+    is multiplied by cos(r/2), and in lanes with odd k the string joins the moved ones.
     """
     vector = VECTORS[tangents.dtype]
 
@@ -131,7 +131,7 @@ def turn(
 
 @intrinsic  # type: ignore[untyped-decorator]
 def turn_from_zero(typing: Context, theta: Any, cosines: Any, tangents: Any, signs: Any, place: Any) -> Any:
-    """Growing rotation ``place``: row of ``cosines`` cos(θ/2), rows of ``tangents`` ±sin(θ/2), up to one common sign; s = 1."""
+    """Growing rotation ``place``: cos(θ/2) to ``cosines``, ±sin(θ/2) to ``tangents``, up to one common sign; s = 1."""
     vector = VECTORS[tangents.dtype]
 
     def generate(context: Context, builder: Builder, signature: Any, arguments: Any) -> Any:

@@ -19,7 +19,8 @@ from qstore_db.errors import (
     InvalidVectorError,
     NotEnoughMemoryError,
 )
-from qstore_db.simulation import compiled, memory, plan as plan_module, reference, simd
+from qstore_db.simulation import compiled, memory, reference, simd
+from qstore_db.simulation import plan as plan_module
 from qstore_db.simulation.plan import compile_circuit
 
 DTYPES = ["float32", "float64"]
@@ -111,7 +112,7 @@ def test_inputs_may_change_between_forward_and_backward():
     wanted = untouched(cotangent)
     values, pullback = plan.forward(**inputs)
     for array in (*inputs.values(), values):
-        array += 1.0
+        np.add(array, 1.0, out=array)
     got = pullback(cotangent)
     assert np.array_equal(got.weights, wanted.weights)
     assert np.array_equal(got.amplitudes, wanted.amplitudes)
@@ -163,7 +164,9 @@ def test_amplitudes_are_padded_normalised_and_rescaled():
 
 
 def test_complex_and_integer_amplitudes():
-    plan = compile_circuit(Circuit(1, [Operation("H", (0,))]), [PauliString("X"), PauliString("Y")], amplitude_input=True)
+    plan = compile_circuit(
+        Circuit(1, [Operation("H", (0,))]), [PauliString("X"), PauliString("Y")], amplitude_input=True
+    )
     values = plan.expectations(amplitudes=np.array([[1, 1j], [1, -1j], [1, 1]]), dtype="float64")
     # After H, Y of (1, ±i)/√2 is turned round and Z became X.
     assert np.allclose(values, [[0, -1], [0, 1], [0, 0]], atol=1e-15)
@@ -316,7 +319,9 @@ def test_compiling_a_circuit_does_not_load_numba():
 
 def test_products_of_data_by_the_chain_rule():
     """RZZ(x0·x1) through a computed column: dL/dx0 = g · x1 and so on."""
-    circuit = Circuit(2, [Operation("RX", (0,), (1.0,)), Operation("RY", (1,), (0.7,)), Operation("RZZ", (0, 1), (Data(0),))])
+    circuit = Circuit(
+        2, [Operation("RX", (0,), (1.0,)), Operation("RY", (1,), (0.7,)), Operation("RZZ", (0, 1), (Data(0),))]
+    )
     plan = compile_circuit(circuit, [PauliString("YX")])
     x = np.array([0.4, 1.3])
 
@@ -327,3 +332,20 @@ def test_products_of_data_by_the_chain_rule():
     for place in (0, 1):
         step = np.eye(2)[place] * 1e-5
         assert slope * x[1 - place] == pytest.approx((value(x + step) - value(x - step)) / 2e-5, rel=1e-8)
+
+
+def test_warming_up_compiles_all_that_later_runs_need():
+    from qstore_db.simulation import lanes
+    from qstore_db.simulation.warm_up import warm_up
+
+    warm_up(("float32", "float64"))
+    for amplitude_input in (False, True):
+        plan = classifier_plan(amplitude_input=amplitude_input)
+        for dtype in DTYPES:
+            for samples in (0, 1, 20):
+                inputs = batch(plan, samples)
+                values, pullback = plan.forward(**inputs, dtype=dtype)
+                pullback(np.ones_like(values))
+    assert len(lanes.run.signatures) == 2
+    with pytest.raises(InvalidArgumentError):
+        warm_up(("float16",))
