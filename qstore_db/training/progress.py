@@ -90,6 +90,7 @@ class ProgressBar:
         self._console = console
         self._redraws_per_second = redraws_per_second
         self._live: Live | None = None
+        self._drawn_on: Console | None = None
         self._title = ""
         self._steps = 0
         self._total_steps = 1
@@ -102,8 +103,11 @@ class ProgressBar:
 
         self._title = f"{run.model}, run {run.id}"
         self._steps, self._total_steps, self._line = run.steps_done, total_steps, ""
+        self._drawn_on = self._console or Console(stderr=True)
+        if not self._drawn_on.is_terminal:
+            return
         self._live = Live(
-            console=self._console or Console(stderr=True),
+            console=self._drawn_on,
             get_renderable=self._drawn,
             refresh_per_second=self._redraws_per_second,
         )
@@ -120,12 +124,14 @@ class ProgressBar:
             self._title = f"{name}  validation accuracy {row.validation_accuracy:.3f}"
 
     def finished(self, run: Run) -> None:
-        """Stop drawing; the last state stays."""
-        if self._live is None:
-            return
+        """Stop drawing; the last state stays. Where there is no terminal, print one line."""
         self._line = run_line(run)
-        self._live.stop()
-        self._live = None
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        elif self._drawn_on is not None:
+            self._drawn_on.print(f"{self._title}: {self._line}", markup=False, highlight=False, soft_wrap=True)
+        self._drawn_on = None
 
     def _drawn(self) -> RenderableType:
         from rich.console import Group

@@ -1,6 +1,7 @@
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from qstore_db.training.metrics import MetricRow
@@ -43,9 +44,10 @@ def test_durations_are_short():
     assert [duration(seconds) for seconds in (0, 4.4, 59.6, 61, 3725)] == ["0 s", "4 s", "1:00", "1:01", "1:02:05"]
 
 
-def test_the_bar_shows_its_last_state_where_there_is_no_terminal():
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_last_state_stays_drawn_on_a_terminal_and_is_one_line_elsewhere(terminal):
     stream = io.StringIO()
-    bar = ProgressBar(Console(file=stream, width=100))
+    bar = ProgressBar(Console(file=stream, width=100, force_terminal=terminal))
     bar.started(RUN, 200)
     bar.stepped(REPORT)
     row = MetricRow(
@@ -73,8 +75,9 @@ def test_the_bar_shows_its_last_state_where_there_is_no_terminal():
     bar.finished(finished)
     text = stream.getvalue()
     assert "clothes, run 7  validation accuracy 0.812" in text
-    assert "30%" in text
     assert "finished after 5 of 5 epochs  loss 0.2500  accuracy 0.938  4,800 circuits  12 s" in text
+    assert ("30%" in text) == terminal
+    assert terminal or text.count("\n") == 1
 
 
 def test_an_end_before_the_beginning_draws_nothing():
