@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qstore_db.errors import InvalidArgumentError
 from qstore_db.row_input import MetadataInput
 from storage_engine.engine import Engine
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from qstore_db.training.dataset import DatasetInfo
     from qstore_db.training.evaluation import Evaluation
     from qstore_db.training.loader import Loader
+    from qstore_db.training.options import TrainingOptions
     from qstore_db.training.progress import TrainingProgress
     from qstore_db.training.registry import ModelVersion, Run
     from qstore_db.training_run import TrainingRun
@@ -132,21 +134,40 @@ class ModelVerbs(ABC):
         self,
         model: str,
         dataset: str,
+        options: TrainingOptions | None = None,
         *,
-        epochs: int = 5,
-        batch_size: int = 32,
-        optimizer: str = "adam",
-        learning_rate: float = 0.01,
-        gradient: str = "auto",
-        backend: str = "local",
-        seed: int = 0,
-        shuffle: bool = True,
-        split: str = "train",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        optimizer: str | None = None,
+        learning_rate: float | None = None,
+        gradient: str | None = None,
+        backend: str | None = None,
+        seed: int | None = None,
+        shuffle: bool | None = None,
+        split: str | None = None,
         validation_split: str | None = None,
-        validation_fraction: float = 0.0,
-        checkpoint_every: int = 1,
+        validation_fraction: float | None = None,
+        checkpoint_every: int | None = None,
     ) -> TrainingRun:
-        """Train a model on a data set; :class:`qstore_db.training.options.TrainingOptions` explains each option.
+        """Train a model on a data set.
+
+        Args:
+            model: A registered model.
+            dataset: A stored data set with labels.
+            options: Every option as one value; :class:`~qstore_db.training.options.TrainingOptions` explains each.
+            epochs: Passes over the training rows. This and what follows are the options used most, instead of
+                ``options``; what is left out keeps its default there.
+            batch_size: Rows per step.
+            optimizer: By name.
+            learning_rate: Step size.
+            gradient: How to differentiate.
+            backend: Where circuits run.
+            seed: Of parameters, validation rows and every order.
+            shuffle: Whether each epoch has an order of its own.
+            split: What is trained on.
+            validation_split: A split to validate on after each epoch.
+            validation_fraction: Share of the rows held out for validation instead.
+            checkpoint_every: Epochs between checkpoints.
 
         Returns:
             The finished run; the model has a new version.
@@ -156,35 +177,42 @@ class ModelVerbs(ABC):
             EmptyDatasetError: The split has no rows.
             InvalidLabelError: A row has no label, or one that the model does not know.
             InvalidModelError: The rows do not fit the model.
-            InvalidArgumentError: An option is out of its range.
+            InvalidArgumentError: An option is out of its range, or options are given in both ways.
             TrainingInterruptedError: Ctrl-C was pressed; :meth:`resume` continues.
         """
         from qstore_db.training.options import TrainingOptions
         from qstore_db.training.trainer import train
 
-        options = TrainingOptions(
-            epochs=epochs,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            gradient=gradient,
-            backend=backend,
-            seed=seed,
-            shuffle=shuffle,
-            split=split,
-            validation_split=validation_split,
-            validation_fraction=validation_fraction,
-            checkpoint_every=checkpoint_every,
-        )
-        run = train(self._engine, model, dataset, options, progress=self._training_progress())
-        return self._held(run)
+        given = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+            "gradient": gradient,
+            "backend": backend,
+            "seed": seed,
+            "shuffle": shuffle,
+            "split": split,
+            "validation_split": validation_split,
+            "validation_fraction": validation_fraction,
+            "checkpoint_every": checkpoint_every,
+        }
+        named = {name: value for name, value in given.items() if value is not None}
+        if options is not None and named:
+            raise InvalidArgumentError(
+                f"options were given, and {', '.join(named)} beside them",
+                fix="put everything into TrainingOptions(…), or leave options out",
+                value=sorted(named),
+            )
+        chosen = TrainingOptions.from_options(named) if options is None else options
+        return self._held(train(self._engine, model, dataset, chosen, progress=self._training_progress()))
 
     def resume(self, run_id: int) -> TrainingRun:
-        """Continue an interrupted run to the same bits as if it had never stopped.
+        """Continue an interrupted run to the same bits as if it had never stopped; a finished one comes back as it is.
 
         Raises:
             UnknownRunError: There is no such run.
-            InvalidArgumentError: It is finished or being trained, or its data set has changed.
+            InvalidArgumentError: It is being trained, or its data set has changed.
         """
         from qstore_db.training.trainer import resume
 

@@ -61,6 +61,21 @@ _OPTION_PARAMETERS: Final = (
     Parameter("validation_split", "text"),
     Parameter("validation_fraction", "number"),
     Parameter("checkpoint_every", "integer"),
+    Parameter("momentum", "number"),
+    Parameter("nesterov", "boolean"),
+    Parameter("weight_decay", "number"),
+    Parameter("clip_value", "number"),
+    Parameter("clip_norm", "number"),
+    Parameter("schedule", "text"),
+    Parameter("warmup_steps", "integer"),
+    Parameter("decay", "number"),
+    Parameter("decay_epochs", "integer"),
+    Parameter("final_rate", "number"),
+    Parameter("patience", "integer"),
+    Parameter("freeze", "text"),
+    Parameter("spsa_directions", "integer"),
+    Parameter("spsa_step", "number"),
+    Parameter("damping", "number"),
 )
 
 

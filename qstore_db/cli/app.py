@@ -104,7 +104,7 @@ def train(
     dataset: Annotated[str, typer.Option(help="The data set to learn from.")],
     epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Step size of Adam.")] = 0.01,
+    learning_rate: Annotated[float, typer.Option(help="Step size of the optimizer (Adam).")] = 0.01,
     seed: Annotated[int, typer.Option(help="Seed of the parameters and the shuffles.")] = 0,
 ) -> None:
     """Train a model with a progress bar and print its epochs."""

@@ -3,7 +3,8 @@
 For a row x, reduced and encoded, the circuit with weights θ prepares |ψ(x, θ)⟩. Its readouts are expectation values of
 Pauli strings, z_m = ⟨ψ|P_m|ψ⟩ ∈ [−1, 1]; the scores of the classes are u = 8 W z + b; the loss is the mean softmax
 cross-entropy. The derivative by W and b is that of a linear layer; the derivative by θ is the simulator's adjoint sweep
-with the cotangent ∂loss/∂z = 8 Wᵀ ∂loss/∂u, one sweep for all readouts.
+with the cotangent ∂loss/∂z = 8 Wᵀ ∂loss/∂u, one sweep for all readouts. Other ways to differentiate the readouts get
+the same cotangent: the chain rule goes through the loss, and no loss is ever shifted.
 
 Not claimed: any advantage over a classical model. With amplitude encoding each readout is a quadratic form of the
 normalised row.
@@ -22,6 +23,9 @@ from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.encodings.angle import angle_encoding
 from qstore_db.circuits.readouts import readout
 from qstore_db.errors import EmptyDatasetError, InvalidModelError, InvalidVectorError
+from qstore_db.gradients.block_metric import measured_block_metric
+from qstore_db.gradients.differentiation import ADJOINT, Differentiation, NoGradient
+from qstore_db.gradients.metric_tensor import batch_average
 from qstore_db.models import linear_head
 from qstore_db.models.losses import checked_labels, cross_entropy, cross_entropy_gradient, softmax
 from qstore_db.models.model import LossGradient, Parameters
@@ -144,33 +148,64 @@ class Classifier:
         return self.loss_and_gradient_of_features(parameters, self.features(rows), labels)
 
     def loss_and_gradient_of_features(
-        self, parameters: Mapping[str, NDArray[np.float64]], features: NDArray[np.float64], labels: ArrayLike
+        self,
+        parameters: Mapping[str, NDArray[np.float64]],
+        features: NDArray[np.float64],
+        labels: ArrayLike,
+        differentiation: Differentiation = ADJOINT,
     ) -> LossGradient:
-        """As :meth:`loss_and_gradient`, from what :meth:`features` returned: the same bits."""
+        """As :meth:`loss_and_gradient`, from what :meth:`features` returned: the same bits.
+
+        Args:
+            parameters: As there.
+            features: (B, reduction.width).
+            labels: As there.
+            differentiation: How the readouts are differentiated by the circuit's weights; nothing is, where the
+                specification freezes the circuit.
+        """
         self._check(parameters)
         if not len(features):
             raise EmptyDatasetError("The minibatch has no rows", fix="Give at least one row.", value=0)
         classes = checked_labels(labels, len(features), self.spec.classes)
         weights, bias = parameters["head_weights"], parameters["head_bias"]
         data, amplitudes = self._inputs(features)
-        if self.spec.train_circuit:
-            values, vjp = self.plan.forward(
-                data, parameters["circuit"], amplitudes, dtype=self.spec.dtype, input_gradients=False
-            )
-        else:
-            values, vjp = self._readouts(parameters["circuit"], features), None
+        way = differentiation if self.spec.train_circuit else NoGradient()
+        values, pullback = way.forward(self.plan, data, parameters["circuit"], amplitudes, self.spec.dtype)
         logits = linear_head.fast_scores(values, weights, bias)
         outer = cross_entropy_gradient(logits, classes)
         by_weights, by_bias, by_values = linear_head.gradients(values, weights, outer)
         gradients: Parameters = {"head_weights": by_weights, "head_bias": by_bias}
-        if vjp is not None:
-            gradients["circuit"] = vjp(by_values).weights
+        of_circuit = pullback(by_values)
+        if of_circuit.weights is not None:
+            gradients["circuit"] = of_circuit.weights
         return LossGradient(
             loss=float(cross_entropy(logits, classes).mean()),
             correct=int(np.count_nonzero(logits.argmax(axis=1) == classes)),
             gradients=gradients,
-            circuits=len(features),
+            circuits=len(features) + of_circuit.circuits,
         )
+
+    def metric_of_features(
+        self, parameters: Mapping[str, NDArray[np.float64]], features: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], int]:
+        """The block-diagonal Fubini–Study metric of the circuit's weights, averaged over rows.
+
+        Args:
+            parameters: As :meth:`initial_parameters`.
+            features: What :meth:`features` returned, (B, reduction.width), B ≥ 1.
+
+        Returns:
+            (weights, weights), and how many circuits it took: see :mod:`qstore_db.gradients.block_metric`.
+
+        Raises:
+            InvalidModelError: A parameter is missing or of another shape.
+        """
+        self._check(parameters)
+        data, amplitudes = self._inputs(features)
+        metric, circuits = measured_block_metric(
+            self.plan.circuit, parameters["circuit"], data, amplitudes, dtype=self.spec.dtype
+        )
+        return batch_average(metric), circuits
 
     def logits(self, parameters: Mapping[str, NDArray[np.float64]], rows: ArrayLike) -> NDArray[np.float64]:
         """Scores of the classes.

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qstore_db.gradients.differentiation import ADJOINT, Differentiation
 from qstore_db.models.reduction import Reduction
 from qstore_db.models.specification import ModelSpec
 
@@ -24,7 +25,8 @@ class LossGradient:
         loss: Mean of the loss over the minibatch.
         correct: How many rows the parameters classify rightly *before* any step is taken.
         gradients: Derivative of ``loss`` by each trainable array, float64. Arrays that are frozen are absent.
-        circuits: How many circuits were evaluated: one a row. The adjoint sweep of the simulator is not counted.
+        circuits: How many circuits were evaluated: one a row for the readouts, and those that the gradient took. The
+            adjoint sweep of the simulator takes none.
     """
 
     loss: float
@@ -64,9 +66,13 @@ class Model(Protocol):
         ...
 
     def loss_and_gradient_of_features(
-        self, parameters: Mapping[str, NDArray[np.float64]], features: NDArray[np.float64], labels: ArrayLike
+        self,
+        parameters: Mapping[str, NDArray[np.float64]],
+        features: NDArray[np.float64],
+        labels: ArrayLike,
+        differentiation: Differentiation = ADJOINT,
     ) -> LossGradient:
-        """The same from features that the caller kept; the same bits."""
+        """The same from features that the caller kept, the same bits; or with another gradient of the circuit."""
         ...
 
     def logits(self, parameters: Mapping[str, NDArray[np.float64]], rows: ArrayLike) -> NDArray[np.float64]:

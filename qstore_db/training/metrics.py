@@ -29,7 +29,7 @@ from storage_engine.batch import (
     WriteBatch,
 )
 from storage_engine.engine import Engine
-from storage_engine.errors import DamagedError, NotFoundError
+from storage_engine.errors import DamagedError, UnknownVersionError
 from storage_engine.snapshot import Snapshot
 
 PARTS = "metrics_parts"
@@ -72,7 +72,7 @@ class MetricRow:
         validation_loss: In the row of an epoch: mean over the validation rows, under the parameters at its end.
         validation_accuracy: In the row of an epoch: share of those rows that were classified rightly.
         gradient_norm: Of a step: Euclidean norm over all trained parameters.
-        learning_rate: Of the optimizer.
+        learning_rate: Of the step, as the schedule had it; in the row of an epoch, of its last step.
         rows: How many rows were trained on.
         circuits: How many circuits were evaluated; in the row of an epoch, those of the validation included.
         shots: ``None``: expectation values are exact.
@@ -284,15 +284,20 @@ def parts_of(snapshot: Snapshot, run_id: int | None = None) -> list[Part]:
     return sorted(parts, key=lambda part: part.key)
 
 
-def read_part(engine: Engine, part: Part) -> pa.Table:
+def read_part(engine: Engine, part: Part, snapshot: Snapshot) -> pa.Table:
     """The rows of a part, verified.
+
+    Args:
+        engine: Where the file is.
+        part: Attached at the snapshot.
+        snapshot: Of any version that is kept.
 
     Raises:
         DamagedError: The file fails its digest, or is not what its record says.
     """
     import pyarrow.parquet as pq
 
-    content = engine.read_file(part.file.kind, part.file.name)
+    content = engine.read_file(part.file.kind, part.file.name, snapshot)
     try:
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -305,20 +310,29 @@ def read_part(engine: Engine, part: Part) -> pa.Table:
 def read_metrics(engine: Engine, snapshot: Snapshot, run_id: int | None = None) -> pa.Table:
     """All metrics of one run, or of all runs by number, in the order in which they were made.
 
-    A part that was compacted after the snapshot was taken is read at the newest version instead: the same rows.
+    If the snapshot's version was given up meanwhile and its parts compacted, the newest version is read instead: it has
+    the same rows.
 
     Raises:
         DamagedError: A part's file is damaged.
     """
     parts = parts_of(snapshot, run_id)
     try:
-        tables = [read_part(engine, part) for part in parts]
-    except NotFoundError:
+        tables = [read_part(engine, part, snapshot) for part in parts]
+    except DamagedError:
         newest = engine.snapshot()
-        if newest.version == snapshot.version:
+        if newest.version == snapshot.version or _is_kept(engine, snapshot.version):
             raise
         return read_metrics(engine, newest, run_id)
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+
+def _is_kept(engine: Engine, version: int) -> bool:
+    try:
+        engine.at(version).close()
+    except UnknownVersionError:
+        return False
+    return True
 
 
 def compaction(engine: Engine, run_id: int, *, steps_done: int, epochs_done: int) -> list[Operation]:
@@ -334,10 +348,11 @@ def compaction(engine: Engine, run_id: int, *, steps_done: int, epochs_done: int
     """
     import pyarrow.compute as pc
 
-    parts = parts_of(engine.snapshot(), run_id)
+    snapshot = engine.snapshot()
+    parts = parts_of(snapshot, run_id)
     if not parts:
         return []
-    rows = pa.concat_tables([read_part(engine, part) for part in parts])
+    rows = pa.concat_tables([read_part(engine, part, snapshot) for part in parts])
     limit = pc.if_else(pc.equal(rows["step"], EPOCH_STEP), epochs_done, steps_done)
     counted = pc.if_else(pc.equal(rows["step"], EPOCH_STEP), rows["epoch"], rows["step"])
     kept = rows.filter(pc.less_equal(counted, limit))

@@ -9,14 +9,29 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Self
 
-from qstore_db.errors import InvalidArgumentError, UnknownBackendError
-from qstore_db.optimizers.named import optimizer_named
+from qstore_db.backends.named import BACKENDS as ALL_BACKENDS
+from qstore_db.backends.named import backend_entry
+from qstore_db.errors import InvalidArgumentError
+from qstore_db.gradients.directions import check_directions
+from qstore_db.optimizers.freezing import parse_selection
+from qstore_db.optimizers.named import direction_named, schedule_named
+from qstore_db.optimizers.settings import check_factor, check_positive
 
-BACKENDS: Mapping[str, str] = {"local": "batched state-vector simulator in this process, exact expectation values"}
-"""Name and description of every place where circuits can run."""
+BACKENDS: Mapping[str, str] = {
+    entry.name: entry.description for entry in ALL_BACKENDS.values() if "adjoint" in entry.capabilities.gradients
+}
+"""Name and description of every backend that a model can be trained on."""
 
-GRADIENTS = ("auto", "adjoint")
+GRADIENTS = ("auto", "adjoint", "parameter_shift", "spsa", "finite_difference")
 """Ways to differentiate. ``auto`` chooses; on the local simulator it always chooses ``adjoint``."""
+
+DECAYS: Mapping[str, float] = {"step": 0.5, "exponential": 0.9, "plateau": 0.5}
+"""Factor of each schedule that has one, where none is given."""
+
+PATIENCE = 3
+SPSA_DIRECTIONS = 1
+SPSA_STEP = 0.1
+DAMPING = 0.01
 
 ALIASES: Mapping[str, str] = {
     "n_epochs": "epochs",
@@ -31,7 +46,29 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "batch_size": (1, 1_048_576),
     "seed": (0, 2**63 - 1),
     "checkpoint_every": (1, 1_000_000),
+    "warmup_steps": (0, 1_000_000_000),
 }
+_OPTIONAL_RANGES: Mapping[str, tuple[int, int]] = {
+    "decay_epochs": (1, 1_000_000),
+    "patience": (1, 1_000_000),
+    "spsa_directions": (1, 4096),
+}
+_OPTIONAL_NUMBERS = (
+    "momentum", "weight_decay", "clip_value", "clip_norm", "decay", "final_rate", "spsa_step", "damping"
+)  # fmt: skip
+_GOES_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "momentum": ("optimizer", ("sgd", "rmsprop", "natural")),
+    "nesterov": ("optimizer", ("sgd", "rmsprop", "natural")),
+    "weight_decay": ("optimizer", ("adamw", "sgd", "rmsprop", "natural")),
+    "damping": ("optimizer", ("natural",)),
+    "decay": ("schedule", ("step", "exponential", "plateau")),
+    "decay_epochs": ("schedule", ("step", "exponential")),
+    "final_rate": ("schedule", ("cosine",)),
+    "patience": ("schedule", ("plateau",)),
+    "spsa_directions": ("gradient", ("spsa",)),
+    "spsa_step": ("gradient", ("spsa",)),
+}
+"""Options that mean nothing without another one: which, and its values that give them a meaning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +78,10 @@ class TrainingOptions:
     Args:
         epochs: Passes over the training rows, at least 1.
         batch_size: Rows per step, at least 1; the last step of an epoch takes what is left.
-        optimizer: By name; ``"adam"``.
-        learning_rate: Step size of the optimizer, above 0.
-        gradient: One of ``GRADIENTS``; the alias ``"adaptive"`` means ``"auto"``.
+        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"``, ``"rmsprop"``, or ``"natural"``: ``sgd`` along the natural
+            gradient of the circuit, with the block-diagonal metric of the minibatch.
+        learning_rate: Step size of the optimizer, above 0; the highest one where a schedule lowers it.
+        gradient: How the circuit is differentiated: one of ``GRADIENTS``; the alias ``"adaptive"`` means ``"auto"``.
         backend: One of ``BACKENDS``.
         seed: Of the initial parameters, the random projection, the validation rows and every epoch's order.
         shuffle: Whether each epoch visits the rows in an order of its own.
@@ -52,9 +90,27 @@ class TrainingOptions:
         validation_fraction: Share of the rows of ``split``, class by class, that is held out for validation, in
             [0, 1). Not together with ``validation_split``.
         checkpoint_every: Epochs between checkpoints; the end of a run always writes one.
+        momentum: Of ``sgd``, ``rmsprop`` and ``natural``, in [0, 1); ``None`` for none.
+        nesterov: Whether to look ahead along the momentum.
+        weight_decay: Decoupled pull of all trained weights to zero, per unit of the rate; not for ``adam``. ``None``:
+            0.01 for ``adamw``, none for the others.
+        clip_value: Largest absolute value of an element of the gradient, or ``None``.
+        clip_norm: Largest norm of the gradient of all weights together, or ``None``; applied after ``clip_value``.
+        schedule: ``"constant"``, ``"step"``, ``"exponential"``, ``"cosine"`` or ``"plateau"``, which watches the
+            validation loss, or the training loss where nothing is validated.
+        warmup_steps: Steps in which the rate rises linearly to the first one of the schedule; 0 for none.
+        decay: Factor of ``step``, ``exponential`` and ``plateau``, in (0, 1]; ``None`` for that of ``DECAYS``.
+        decay_epochs: Epochs in which ``step`` and ``exponential`` lower the rate by the factor; ``None`` for 1.
+        final_rate: Where ``cosine`` ends with the last step, from 0 on; ``None`` for 0.
+        patience: Epochs without improvement before ``plateau`` lowers the rate; ``None`` for 3.
+        freeze: Weights that do not train, as text or a list of texts: names, indices, layers, such as
+            ``"head_bias, circuit[0:6], layer[0]"``; see :mod:`qstore_db.optimizers.freezing`. ``None`` for none.
+        spsa_directions: Estimates that ``gradient = "spsa"`` averages in each step; ``None`` for 1.
+        spsa_step: Its perturbation of each angle, in radians; ``None`` for 0.1.
+        damping: What ``natural`` adds to the diagonal of the metric, above 0; ``None`` for 0.01.
 
     Raises:
-        InvalidArgumentError: An option is of the wrong type or out of its range.
+        InvalidArgumentError: An option is of the wrong type or out of its range, or means nothing beside the others.
         UnknownBackendError: There is no such backend.
     """
 
@@ -70,19 +126,24 @@ class TrainingOptions:
     validation_split: str | None = None
     validation_fraction: float = 0.0
     checkpoint_every: int = 1
+    momentum: float | None = None
+    nesterov: bool = False
+    weight_decay: float | None = None
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    decay: float | None = None
+    decay_epochs: int | None = None
+    final_rate: float | None = None
+    patience: int | None = None
+    freeze: str | None = None
+    spsa_directions: int | None = None
+    spsa_step: float | None = None
+    damping: float | None = None
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            _check_integer(name, getattr(self, name), low, high)
-        for name in ("learning_rate", "validation_fraction"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
-        for name in ("optimizer", "gradient", "backend", "split"):
-            _check_text(name, getattr(self, name))
-        if self.validation_split is not None:
-            _check_text("validation_split", self.validation_split)
-        if not isinstance(self.shuffle, bool):
-            raise InvalidArgumentError(f"shuffle is {self.shuffle!r}", fix="Use true or false.", value=self.shuffle)
-        optimizer_named(self.optimizer, learning_rate=self.learning_rate)
+        self._check_types()
         object.__setattr__(self, "gradient", _GRADIENT_ALIASES.get(self.gradient, self.gradient))
         if self.gradient not in GRADIENTS:
             raise InvalidArgumentError(
@@ -92,6 +153,59 @@ class TrainingOptions:
             )
         _check_backend(self.backend)
         self._check_validation()
+        self._check_optimization()
+
+    def _check_types(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            _check_integer(name, getattr(self, name), low, high)
+        for name, (low, high) in _OPTIONAL_RANGES.items():
+            if getattr(self, name) is not None:
+                _check_integer(name, getattr(self, name), low, high)
+        for name in ("learning_rate", "validation_fraction", *_OPTIONAL_NUMBERS):
+            if getattr(self, name) is not None or name not in _OPTIONAL_NUMBERS:
+                object.__setattr__(self, name, _number(name, getattr(self, name)))
+        for name in ("optimizer", "gradient", "backend", "split", "schedule"):
+            _check_text(name, getattr(self, name))
+        if self.validation_split is not None:
+            _check_text("validation_split", self.validation_split)
+        for name in ("shuffle", "nesterov"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise InvalidArgumentError(f"{name} is {value!r}", fix="Use true or false.", value=value)
+        given: object = self.freeze
+        if isinstance(given, list | tuple):
+            object.__setattr__(self, "freeze", ", ".join(map(str, given)))
+        if self.freeze is not None:
+            _check_text("freeze", self.freeze)
+            parse_selection(self.freeze)
+
+    def _check_optimization(self) -> None:
+        # Makes what the run will make of the options, so that each refusal comes from where the numbers are used.
+        direction_named(self.optimizer)
+        schedule_named(self.schedule, learning_rate=self.learning_rate, total_steps=1)
+        for name, (other, values) in _GOES_WITH.items():
+            value = getattr(self, name)
+            if value is not None and value is not False and getattr(self, other) not in values:
+                raise InvalidArgumentError(
+                    f"{name} = {value!r} means nothing with {other} = {getattr(self, other)!r}",
+                    fix=f"Leave {name} out, or use {other} = {' or '.join(map(repr, values))}.",
+                    value=value,
+                )
+        direction_named(self.optimizer, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay)
+        if self.decay is not None:
+            check_factor("The schedule", "decay", self.decay)
+        schedule_named(
+            self.schedule,
+            learning_rate=self.learning_rate,
+            total_steps=1,
+            decay=1.0 if self.decay is None else self.decay,
+            final_rate=self.final_rate or 0.0,
+        )
+        for name in ("clip_value", "clip_norm", "damping"):
+            if getattr(self, name) is not None:
+                check_positive("Training", name, getattr(self, name))
+        if self.spsa_step is not None:
+            check_directions(self.spsa_step, 1)
 
     def _check_validation(self) -> None:
         if not 0.0 <= self.validation_fraction < 1.0:
@@ -161,11 +275,11 @@ def option_name(given: str) -> str | None:
 
 
 def _check_backend(name: str) -> None:
+    backend_entry(name)
     if name not in BACKENDS:
-        raise UnknownBackendError(
-            f"There is no backend {name!r}",
-            fix=f"Use one of {', '.join(map(repr, BACKENDS))}; this version has no hardware backend and no remote"
-            " simulator.",
+        raise InvalidArgumentError(
+            f"the backend {name!r} runs circuits, but this version does not train on it",
+            fix=f"Train on one of {', '.join(map(repr, BACKENDS))}; an executor runs circuits on {name!r}.",
             value=name,
         )
 

@@ -17,7 +17,6 @@ from qstore_db.errors import (
 )
 from qstore_db.models.classifier import Classifier
 from qstore_db.models.losses import cross_entropy
-from qstore_db.optimizers.named import optimizer_named
 from qstore_db.training import checkpoints
 from qstore_db.training.active_runs import in_training
 from qstore_db.training.checkpoints import Checkpoint
@@ -25,6 +24,7 @@ from qstore_db.training.interruption import deferred_interrupt
 from qstore_db.training.material import Features, Material, batches
 from qstore_db.training.metrics import EPOCH_STEP, MetricRow, MetricsWriter, compaction, parts_of
 from qstore_db.training.progress import StepReport, TrainingProgress
+from qstore_db.training.recipe import recipe_for
 from qstore_db.training.registry import (
     ModelVersion,
     Run,
@@ -80,7 +80,7 @@ class Session:
         self._engine = engine
         self._run = run
         self._classifier = classifier
-        self._optimizer = optimizer_named(run.options.optimizer, learning_rate=run.options.learning_rate)
+        self._recipe = recipe_for(run.options, classifier, len(material.rows))
         self._material = material
         self._features = features
         self._validation_features = validation
@@ -143,7 +143,7 @@ class Session:
                 raise KeyboardInterrupt
             began = self._timer()
             labels = self._material.labels[positions]
-            moved, found = advance(self._classifier, self._optimizer, self._state, self._features.at(positions), labels)
+            moved, found = advance(self._classifier, self._recipe, self._state, self._features.at(positions), labels)
             if not found.is_finite:
                 raise self._divergence(found)
             seconds = self._timer() - began
@@ -155,7 +155,7 @@ class Session:
     def _end_epoch(self, metrics: MetricsWriter, interrupted: Callable[[], bool]) -> None:
         began = self._timer()
         validation = self._validate(interrupted)
-        state, sums = self._state, self._state.sums
+        state, sums, optimizer = self._state, self._state.sums, self._recipe.optimizer
         seconds = sums.seconds + self._timer() - began
         row = MetricRow(
             run_id=self._run.id,
@@ -166,14 +166,16 @@ class Session:
             train_accuracy=sums.correct / sums.rows,
             validation_loss=validation.loss,
             validation_accuracy=validation.accuracy,
-            learning_rate=self._run.options.learning_rate,
+            learning_rate=optimizer.rate(state.optimizer_state, taken=1),
             rows=sums.rows,
             circuits=sums.circuits + validation.circuits,
             samples_per_second=_rate(sums.rows, sums.seconds),
             seconds=seconds,
         )
         metrics.append(row)
-        self._state = next_epoch(state, circuits=validation.circuits, seconds=seconds)
+        watched = row.train_loss if row.validation_loss is None else row.validation_loss
+        seen = optimizer.observe(watched, state.optimizer_state)
+        self._state = next_epoch(state, optimizer_state=seen, circuits=validation.circuits, seconds=seconds)
         self._run = replace(self._run, scores=_scores(row))
         self._progress.epoch_finished(row)
 
@@ -200,7 +202,7 @@ class Session:
             train_loss=found.loss,
             train_accuracy=found.correct / rows,
             gradient_norm=found.gradient_norm,
-            learning_rate=self._run.options.learning_rate,
+            learning_rate=self._recipe.optimizer.rate(self._state.optimizer_state),
             rows=rows,
             circuits=found.circuits,
             samples_per_second=_rate(rows, seconds),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qstore_db.models.classifier import Classifier
+from qstore_db.optimizers.clipping import global_norm
 from qstore_db.optimizers.optimizer import Arrays, Optimizer
+from qstore_db.training.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ def start(classifier: Classifier, optimizer: Optimizer, seed: int) -> TrainState
 
 def advance(
     classifier: Classifier,
-    optimizer: Optimizer,
+    recipe: Recipe,
     state: TrainState,
     features: NDArray[np.float64],
     labels: NDArray[np.int64],
@@ -98,7 +99,7 @@ def advance(
 
     Args:
         classifier: The model.
-        optimizer: How gradients become a step.
+        recipe: How gradients are taken and become steps.
         state: Before the step; it is not changed.
         features: What ``classifier.features`` made of the minibatch, (B, width).
         labels: (B,).
@@ -106,9 +107,17 @@ def advance(
     Returns:
         The state after the step and what the step found. Time is not counted: see :func:`timed`.
     """
-    found = classifier.loss_and_gradient_of_features(state.parameters, features, labels)
-    result = StepResult(found.loss, found.correct, gradient_norm(found.gradients), found.circuits)
-    parameters, optimizer_state = optimizer.update(found.gradients, state.optimizer_state, state.parameters)
+    way = recipe.differentiation(state.steps)
+    found = classifier.loss_and_gradient_of_features(state.parameters, features, labels, way)
+    gradients = recipe.trained_part(found.gradients)
+    norm = global_norm(gradients)
+    if math.isfinite(norm):
+        gradients, more = recipe.preconditioned(classifier, state.parameters, features, gradients)
+    else:
+        more = 0  # nothing to go on with: the caller stops the run
+    circuits = found.circuits + more
+    result = StepResult(found.loss, found.correct, norm, circuits)
+    parameters, optimizer_state = recipe.optimizer.update(gradients, state.optimizer_state, state.parameters)
     rows = len(labels)
     sums = replace(
         state.sums,
@@ -116,7 +125,7 @@ def advance(
         rows=state.sums.rows + rows,
         loss=state.sums.loss + found.loss * rows,
         correct=state.sums.correct + found.correct,
-        circuits=state.sums.circuits + found.circuits,
+        circuits=state.sums.circuits + circuits,
     )
     moved = replace(
         state,
@@ -124,7 +133,7 @@ def advance(
         optimizer_state=optimizer_state,
         sums=sums,
         steps=state.steps + 1,
-        circuits=state.circuits + found.circuits,
+        circuits=state.circuits + circuits,
     )
     return moved, result
 
@@ -134,23 +143,20 @@ def timed(state: TrainState, seconds: float) -> TrainState:
     return replace(state, sums=replace(state.sums, seconds=state.sums.seconds + seconds))
 
 
-def next_epoch(state: TrainState, *, circuits: int, seconds: float) -> TrainState:
+def next_epoch(state: TrainState, *, optimizer_state: Arrays, circuits: int, seconds: float) -> TrainState:
     """The state at the start of the next epoch.
 
     Args:
         state: After the last step of an epoch.
+        optimizer_state: Of the optimizer, once it has seen the loss of the epoch.
         circuits: What its validation evaluated.
         seconds: Of the whole epoch, validation included.
     """
     return replace(
         state,
         epoch=state.epoch + 1,
+        optimizer_state=optimizer_state,
         sums=EpochSums(),
         circuits=state.circuits + circuits,
         seconds=state.seconds + seconds,
     )
-
-
-def gradient_norm(gradients: Mapping[str, NDArray[np.float64]]) -> float:
-    """Euclidean norm over all arrays, added up by name in ascending order."""
-    return math.sqrt(sum(float(np.vdot(gradients[name], gradients[name])) for name in sorted(gradients)))

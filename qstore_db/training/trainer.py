@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from qstore_db.errors import AlreadyExistsError, InvalidArgumentError, UnknownModelError
 from qstore_db.models.classifier import Classifier
-from qstore_db.optimizers.named import optimizer_named
 from qstore_db.training import checkpoints
 from qstore_db.training.active_runs import is_in_training
 from qstore_db.training.checkpoints import Checkpoint
@@ -16,6 +15,7 @@ from qstore_db.training.material import Features, Material, gather
 from qstore_db.training.metrics import compaction
 from qstore_db.training.options import TrainingOptions
 from qstore_db.training.progress import Silence, TrainingProgress
+from qstore_db.training.recipe import recipe_for
 from qstore_db.training.registry import (
     ModelVersion,
     Run,
@@ -30,6 +30,7 @@ from qstore_db.training.session import Session
 from qstore_db.training.step import TrainState, start
 from storage_engine.batch import AttachFile, FileReference, Operation, WriteBatch
 from storage_engine.engine import Engine
+from storage_engine.history.pins import put_pin
 from storage_engine.snapshot import Snapshot
 
 _RUN_ATTEMPTS = 16
@@ -66,16 +67,20 @@ def train(
         InvalidModelError: The rows do not fit the model.
         InvalidVectorError: A row cannot be encoded.
         TrainingInterruptedError: Ctrl-C was pressed; the run can be resumed.
-        InvalidArgumentError: The loss is no longer a number; the run is marked as failed.
+        InvalidArgumentError: Weights to be frozen are not there, or the warm-up is longer than the run; or the loss is
+            no longer a number, and the run is marked as failed.
     """
+    engine.refuse_transaction("training")
     options = options or TrainingOptions()
+    # The run pins the version that it learns from; sealed, that version needs no log to be read later.
+    engine.seal()
     snapshot = engine.snapshot()
     version = find_version(snapshot, model)
     material = gather(snapshot, dataset, version.spec, options)
     classifier = Classifier(version.spec, material.fit_reduction(version.spec, options.seed))
     features, validation = _features(classifier, material)
-    optimizer = optimizer_named(options.optimizer, learning_rate=options.learning_rate)
-    state = start(classifier, optimizer, options.seed)
+    recipe = recipe_for(options, classifier, len(material.rows))
+    state = start(classifier, recipe.optimizer, options.seed)
     run = _registered(engine, version, material, options, classifier, state)
     return Session(engine, run, classifier, material, features, validation, state, progress or Silence()).train()
 
@@ -92,16 +97,20 @@ def resume(engine: Engine, run_id: int, *, progress: TrainingProgress | None = N
         progress: Called between steps.
 
     Returns:
-        The finished run.
+        The finished run; one that was finished before comes back as it is.
 
     Raises:
         UnknownRunError: There is no such run.
         UnknownModelError: Its model was dropped.
-        InvalidArgumentError: The run is finished or being trained, or its data set has changed.
+        InvalidArgumentError: The run is being trained, or its data set has changed.
         DamagedError: Its checkpoint is damaged.
         TrainingInterruptedError: Ctrl-C was pressed again.
     """
+    engine.refuse_transaction("training")
     snapshot = engine.snapshot()
+    known = find_run(snapshot, run_id)
+    if known.status is RunStatus.FINISHED:
+        return known
     run, version = _resumable(engine, snapshot, run_id)
     checkpoint = checkpoints.load(engine, run.checkpoint) if run.checkpoint is not None else None
     if checkpoint is None:
@@ -168,7 +177,9 @@ def _registered(
             packages=package_versions(),
             checkpoint=file,
         )
-        operations: list[Operation] = [AttachFile(file), run.put(new=True)]
+        # The rows that it learns from stay readable at their version, whatever is deleted or vacuumed later.
+        pin = put_pin(f"run {run_id}", material.version)
+        operations: list[Operation] = [AttachFile(file), run.put(new=True), pin]
         try:
             engine.commit(WriteBatch(operations))
         except AlreadyExistsError:
@@ -204,12 +215,6 @@ def _first_checkpoint(
 
 def _resumable(engine: Engine, snapshot: Snapshot, run_id: int) -> tuple[Run, ModelVersion]:
     run = find_run(snapshot, run_id)
-    if run.status is RunStatus.FINISHED:
-        raise InvalidArgumentError(
-            f"Run {run_id} is finished; it became version {run.version} of model {run.model!r}",
-            fix="Start a new run with CALL train or db.train.",
-            value=run_id,
-        )
     if is_in_training(engine, run_id):
         raise InvalidArgumentError(f"Run {run_id} is being trained right now", fix="Wait until it ends.", value=run_id)
     model = find_model(snapshot, run.model)

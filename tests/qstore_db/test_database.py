@@ -26,6 +26,7 @@ from qstore_db.errors import (
     UnknownModelError,
     UnknownRunError,
 )
+from qstore_db.training.options import TrainingOptions
 
 
 def child(code: str, *arguments: str) -> str:
@@ -185,6 +186,8 @@ def test_training_refuses_what_it_cannot_do():
             db.train("sign", "toy", epochs=0)
         with pytest.raises(InvalidArgumentError, match="sgd2"):
             db.train("sign", "toy", optimizer="sgd2")
+        with pytest.raises(InvalidArgumentError, match="epochs"):
+            db.train("sign", "toy", TrainingOptions(), epochs=3)
         assert db.version == version
 
 

@@ -130,7 +130,7 @@ def test_gradients_that_do_not_fit_are_refused():
 
 def test_optimizers_by_name():
     assert optimizer_named("adam", learning_rate=0.5) == Adam(learning_rate=0.5)
-    assert set(OPTIMIZERS) == {"adam"}
+    assert set(OPTIMIZERS) == {"adam", "adamw", "rmsprop", "sgd"}
     with pytest.raises(InvalidArgumentError, match=r"no optimizer 'adamm'.*adam"):
         optimizer_named("adamm", learning_rate=0.5)
     with pytest.raises(InvalidArgumentError, match="learning_rate"):

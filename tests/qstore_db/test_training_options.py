@@ -30,7 +30,7 @@ def test_aliases_and_any_letter_case_are_accepted():
         {"learning_rate": 0},
         {"learning_rate": float("nan")},
         {"learning_rate": "fast"},
-        {"optimizer": "sgd"},
+        {"optimizer": "lion"},
         {"gradient": "magic"},
         {"seed": -1},
         {"seed": 2**63},
