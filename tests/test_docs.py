@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "docs/python.md", "docs/states.md", "docs/quantum.md"]
+PAGES = ["README.md", "docs/python.md", "docs/states.md", "docs/quantum.md", "docs/noise.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -20,7 +20,20 @@ from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
-_SOURCES: Final = ("angles", "compiled", "lanes", "packing", "passes", "simd", "sweeps", "turns")
+_SOURCES: Final = (
+    "angles",
+    "compiled",
+    "lanes",
+    "packing",
+    "passes",
+    "pauli_adjoint",
+    "pauli_kernel",
+    "pauli_program",
+    "shot_kernel",
+    "simd",
+    "sweeps",
+    "turns",
+)
 
 _PACKAGE_CACHE: Final = Path(__file__).with_name("__pycache__")
 
