@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 
-.PHONY: demo test check lint types bench bench-peers clean help
+.PHONY: demo test test-long check lint types bench bench-peers clean help
 
 help:             ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -22,6 +22,9 @@ demo: $(VENV)/.ready   ## set up, run the main job on real data, write plots to 
 
 test: $(VENV)/.ready   ## set up, run every test
 	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.ready ## the crash suites fifty times longer, for a night
+	QSTORE_TEST_SCALE=50 $(BIN)/python -m pytest tests/crash
 
 lint: $(VENV)/.ready   ## format and lint
 	$(BIN)/ruff format --check .

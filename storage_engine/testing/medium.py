@@ -212,7 +212,7 @@ def _surviving(file: _File, random: np.random.Generator) -> bytearray:
     """The file's bytes after its pending calls were interrupted."""
     content = bytearray(file.durable)
     pending = file.pending
-    match int(random.integers(0, 6)):
+    match int(random.integers(0, 8)):
         case 0:
             return content
         case 1:
@@ -226,9 +226,9 @@ def _surviving(file: _File, random: np.random.Generator) -> bytearray:
                 part = call.data[: int(random.integers(0, len(call.data) + 1))]
                 _apply(content, Call("write", call.name, number=call.number, offset=call.offset, data=part))
             return content
-        case 3:  # sectors in any order
+        case 3 | 4:  # sectors in any order
             _scatter(content, pending, random, garbage=False)
-        case 4:
+        case 5 | 6:
             _scatter(content, pending, random, garbage=True)
         case _:  # the length is there, the bytes are not
             content.extend(bytes(max(0, len(file.content) - len(content))))

@@ -38,7 +38,8 @@ def expected_fingerprint(model):
         found.add_rows(list(collection.rows), vectors, b"".join(row.norm.tobytes() for row in rows))
         metadata = {name: [row.metadata.get(name) for row in rows] for name in collection.columns}
         found.add(list(collection.columns.items()), [row.born for row in rows], metadata)
-    found.add_table("t", model.records)
+    for name, records in sorted(model.tables.items()):
+        found.add_table(name, records)
     for (kind, name), data in model.files.items():
         found.add_file(kind, name, data)
     return found.hexdigest()

@@ -20,7 +20,9 @@ from storage_engine.batch import (
     PutRows,
 )
 from storage_engine.commit_queue import CommitRequest
-from storage_engine.errors import QStoreError
+from storage_engine.errors import QStoreError, UnknownVersionError
+from storage_engine.history.pins import PINS
+from storage_engine.history.vacuum import vacuum
 from storage_engine.opening import open_writable
 from storage_engine.schema import CollectionSchema, GraphOptions, Metric
 from storage_engine.staged_file import StoredFile, read_file
@@ -88,15 +90,44 @@ class Model:
 
     version: int = 0
     collections: dict = field(default_factory=dict)
-    records: dict = field(default_factory=dict)
+    tables: dict = field(default_factory=dict)  # name → key → record
     files: dict = field(default_factory=dict)  # (kind, name) → content
+
+    @classmethod
+    def of(cls, disk, snapshot):
+        """The model of a snapshot that was found to be right."""
+        model = cls(snapshot.version)
+        for state in snapshot.states():
+            view = snapshot.collection(state.schema.name)
+            live = np.flatnonzero(view.live())
+            values = [view.ids_at(live), view.vectors_at(live), view.norms_at(live), state.rows.born_at(live).tolist()]
+            labels = view.metadata_at(live).to_pylist() or [{}] * len(live)
+            rows = {row_id: Row(*rest) for row_id, *rest in zip(*values, labels, strict=True)}
+            columns = {name: str(kind) for name, kind in view.columns.items()}
+            model.collections[state.schema.name] = Collection(state.schema, columns, rows)
+        model.tables = {name: dict(snapshot.table(name)) for name in snapshot.tables()}
+        for file in snapshot.files("ckpt"):
+            stored = StoredFile(f"ckpt/{file.name}", file.length, file.sha256)
+            model.files["ckpt", file.name] = read_file(disk, stored)
+        return model
 
     def next(self):
         """A copy for the next commit; rows, records and files are values that nobody changes."""
         collections = {
             name: replace(one, columns=dict(one.columns), rows=dict(one.rows)) for name, one in self.collections.items()
         }
-        return Model(self.version + 1, collections, dict(self.records), dict(self.files))
+        tables = {name: dict(records) for name, records in self.tables.items()}
+        return Model(self.version + 1, collections, tables, dict(self.files))
+
+    def put(self, table, key, record):
+        """Write a record and return the operation that does."""
+        self.tables.setdefault(table, {})[key] = record
+        return PutRecord(table, key, record)
+
+    def remove(self, table, key):
+        """Remove a record and return the operation that does."""
+        del self.tables[table][key]
+        return DeleteRecord(table, key)
 
 
 class Workload:
@@ -134,8 +165,12 @@ class Workload:
         if missing and (self.same_length or self.chance(0.7)):
             self.commit(model, [self.create(model, missing[-1])])
             return
-        actions = [self.write, self.write_group, self.seal, self.compact, self.reopen, self.write_bulk, self.attach]
-        weights = np.array([5, 4, 2, 0.7, 0.7, 0 if self.same_length else 2, 0 if self.same_length else 1.5])
+        actions = [self.write, self.write_group, self.seal, self.compact, self.reopen, self.pin, self.vacuum]
+        weights = [2, 7, 2, 0.6, 0.6, 0, 0.4] if self.same_length else [5, 4, 2, 0.6, 0.6, 1.2, 0.6]
+        if not self.same_length:
+            actions += [self.write_bulk, self.attach]
+            weights += [2, 1.5]
+        weights = np.array(weights)
         actions[self.random.choice(len(actions), p=weights / weights.sum())]()
 
     # -- actions ---------------------------------------------------------------------------------------------------
@@ -150,9 +185,9 @@ class Workload:
     def write_group(self):
         """Several commits that share one sync."""
         model, models, batches = self.model, [], []
-        for _ in range(self.random.integers(2, 4)):
+        for _ in range(self.integer(2, 5)):
             model = model.next()
-            batches.append([self.one_row(model) if self.same_length else self.put(model)])
+            batches.append([self.one_row(model) if self.same_length else self.put(model, rows=1)])
             models.append(model)
         self.send(models, batches)
 
@@ -186,6 +221,23 @@ class Workload:
     def compact(self):
         """Segments written anew without dead rows, and a graph over them."""
         self.database.build_graphs(None)
+
+    def pin(self):
+        """Say that an old version is needed, or not any more."""
+        model = self.model.next()
+        owner = f"o{self.integer(0, 3)}"
+        if owner in model.tables.get(PINS, {}) and self.chance(0.5):
+            self.commit(model, [model.remove(PINS, owner)])
+            return
+        with self.database.undisturbed() as manifest:
+            oldest = min(one.last_lsn for one in (*manifest.retained.checkpoints, manifest.checkpoint))
+        version = self.integer(oldest, self.model.version + 1)
+        if is_kept(self.database, version):
+            self.commit(model, [model.put(PINS, owner, {"version": version})])
+
+    def vacuum(self):
+        """Give up every old version that nobody needs, and what was deleted."""
+        vacuum(self.database, 0.0)
 
     def reopen(self):
         self.database.close()
@@ -262,13 +314,11 @@ class Workload:
         return DeleteRows(name, ids, missing_ok=True)
 
     def record(self, model):
-        if model.records and self.chance(0.3):
-            key = self.any_of(model.records)
-            del model.records[key]
-            return DeleteRecord("t", key)
-        key = f"k{self.integer(0, 8)}"
-        model.records[key] = {"x": self.random.bytes(self.integer(0, 500)).hex(), "y": [None, {"z": -0.5}]}
-        return PutRecord("t", key, model.records[key])
+        records = model.tables.get("t")
+        if records and self.chance(0.3):
+            return model.remove("t", self.any_of(records))
+        record = {"x": self.random.bytes(self.integer(0, 500)).hex(), "y": [None, {"z": -0.5}]}
+        return model.put("t", f"k{self.integer(0, 8)}", record)
 
     # -- commits ---------------------------------------------------------------------------------------------------
 
@@ -276,10 +326,13 @@ class Workload:
         self.send([model], [operations])
 
     def send(self, models, batches):
+        self.begin(models)
+        self.sent(models, commit_together(self.database, batches))
+
+    def begin(self, models):
         for model in models:
             self.prints[model.version] = expected_fingerprint(model)
         self.events.append((len(self.disk.journal), models[-1].version, self.model.version))
-        self.sent(models, commit_together(self.database, batches))
 
     def sent(self, models, results):
         for model, result in zip(models, results, strict=True):
@@ -311,6 +364,16 @@ class Workload:
 
     def any_collection(self, model):
         return self.any_of(sorted(model.collections)) if model.collections else None
+
+
+def is_kept(database, version):
+    """Whether a version can still be read."""
+    with database.undisturbed() as manifest:
+        try:
+            manifest.retained.base(version, manifest.checkpoint)
+        except UnknownVersionError:
+            return False
+    return True
 
 
 def commit_together(database, batches):

@@ -115,7 +115,7 @@ EXACT = [
     "SELECT id, label + 1 AS half FROM items WHERE half > 3 ORDER BY vector <-> $q LIMIT 5",
     "SELECT id FROM items WHERE random() >= 0 ORDER BY vector <-> $q LIMIT 5",
     "SELECT id FROM items vector ORDER BY vector.vector <-> $q LIMIT 5",
-    "SELECT unnest([1, 2]), id FROM items ORDER BY vector <-> $q LIMIT 5",
+    "SELECT unnest([1, 2]), id FROM items ORDER BY vector <-> $q, 1 LIMIT 5",
     "SELECT id FROM items ORDER BY vector <-> $q LIMIT 5 OFFSET 10000",
 ]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +13,11 @@ from hypothesis import strategies as st
 from query import where_text
 from query.errors import InvalidFilterError, InvalidParameterError, SqlSyntaxError, UnsupportedStatementError
 from query.filter_mapping import parse_filter
+from query.session import Session
+from storage_engine.batch import CreateCollection, DeleteRows, PutRows, WriteBatch
+from storage_engine.engine import Engine
 from storage_engine.errors import QStoreError, UnknownColumnError
+from storage_engine.schema import CollectionSchema, Metric
 
 CONDITIONS = [
     "label = 3",
@@ -247,14 +254,13 @@ leaf = st.one_of(
     ),
     st.builds(lambda c, n: f"{c} IS {'NOT ' if n else ''}NULL", columns, st.booleans()),
 )
-condition_trees = st.recursive(
-    leaf,
-    lambda inner: st.one_of(
-        st.builds(lambda a, b: f"({a} AND {b})", inner, inner),
-        st.builds(lambda a, b: f"({a} OR {b})", inner, inner),
-        st.builds(lambda a: f"NOT ({a})", inner),
-    ),
-    max_leaves=5,
+condition_trees = st.deferred(
+    lambda: st.one_of(
+        leaf,
+        st.builds(lambda a, b: f"({a} AND {b})", leaf, condition_trees),
+        st.builds(lambda a, b: f"({a} OR {b})", condition_trees, leaf),
+        st.builds(lambda a: f"NOT ({a})", condition_trees),
+    )
 )
 
 
@@ -271,10 +277,16 @@ def test_random_conditions(sample, condition):
 
 
 keys = st.sampled_from(["label", "tag", "$and", "$or", "$not", "$x", "", 3])
-junk = st.recursive(
-    st.one_of(st.none(), st.integers(), st.text(max_size=3), st.floats(), st.binary(max_size=2)),
-    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(keys, inner, max_size=2)),
-    max_leaves=6,
+junk = st.deferred(
+    lambda: st.one_of(
+        st.none(),
+        st.integers(),
+        st.text(max_size=3),
+        st.floats(),
+        st.binary(max_size=2),
+        st.lists(junk, max_size=2),
+        st.dictionaries(keys, junk, max_size=2),
+    )
 )
 
 
@@ -285,3 +297,46 @@ def test_junk_is_a_filter_or_a_typed_error(mapping):
         parse_filter(mapping)
     except QStoreError as error:
         assert str(error)
+
+
+def test_a_condition_is_worked_out_once_for_the_same_rows(sample):
+    view = sample.engine.snapshot().collection("items")
+    session = sample.session
+
+    def twice(**how):
+        return session.selection(view, **how) is session.selection(view, **how)
+
+    assert twice(where="label = 3")
+    assert session.selection(view, where="label = 3") is session.selection(view, where="3 = items.label")
+    assert session.selection(view, where="label = 3") is session.selection(view, filter={"label": 3})
+    assert twice(where="label + 0 = 3")  # by DuckDB
+    assert twice(where="label = $n", parameters={"n": 3})  # the value is part of what is kept
+    assert session.selection(view, where="label = $n", parameters={"n": 3}) is not session.selection(
+        view, where="label = $n", parameters={"n": 4}
+    )
+    for changing in (
+        "label + random() > 3",
+        "current_date > DATE '2000-01-01'",
+        "now() > TIMESTAMP '2000-01-01'",
+        "label IN (SELECT label FROM items WHERE label < 4)",
+    ):
+        assert not twice(where=changing), changing
+    first, second = (session.selection(view, where="label + 0 = $n", parameters={"n": n}) for n in (3, 4))
+    assert first.count != second.count
+
+
+def test_what_a_condition_selected_is_forgotten_with_the_rows():
+    with Engine.open(None) as engine, contextlib.closing(Session(engine)) as session:
+        engine.commit(WriteBatch([CreateCollection(CollectionSchema("items", "a" * 32, 2, Metric.L2))]))
+        metadata = pa.table({"label": [1, 3, 3]})
+        engine.commit(WriteBatch([PutRows("items", ["a", "b", "c"], np.ones((3, 2), np.float32), metadata=metadata)]))
+        before = engine.snapshot().collection("items")
+        old = session.selection(before, where="label = 3")
+        engine.commit(WriteBatch([DeleteRows("items", ["b"])]))
+        after = engine.snapshot().collection("items")
+        new = session.selection(after, where="label = 3")
+        assert (old.mask.tolist(), new.mask.tolist()) == ([False, True, True], [False, False, True])
+        assert session.selection(before, where="label = 3") is old
+        assert session.selection(after, where="label = 3 AND true", filter={"label": 3}).count == 1
+        with pytest.raises(ValueError, match="read-only"):
+            new.mask[0] = True
