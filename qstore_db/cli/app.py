@@ -79,6 +79,7 @@ def import_(
     dataset: Annotated[
         bool, typer.Option("--dataset", help="Read an .npz of x_train, y_train, x_test, y_test as training data.")
     ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted import was.")] = False,
 ) -> None:
     """Read rows from a file into a collection, batch by batch."""
     from qstore_db.cli.importing import import_file
@@ -93,8 +94,54 @@ def import_(
             id_column=id_column,
             vector_column=vector_column,
             dataset=dataset,
+            resume=resume,
         )
         typer.echo(f"{rows:,} rows imported into {collection}")
+
+
+@app.command("export")
+def export_(
+    database: DatabaseArgument,
+    collection: Annotated[str, typer.Argument(help="The collection or data set.")],
+    file: Annotated[Path, typer.Argument(help="A new .parquet, .csv or .npy file (.npy: the vectors alone).")],
+    version: Annotated[str | None, typer.Option(help="A version's number or a tag; the newest if left out.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write the rows of a collection to a file, batch by batch."""
+    from qstore_db.cli.exporting import export_file
+    from qstore_db.database import QuantumDatabase
+
+    wanted = int(version) if version is not None and version.isdecimal() else version
+    with QuantumDatabase.open(database, create=False, read_only=True) as db:
+        rows = export_file(db, collection, file, overwrite=overwrite, version=wanted)
+        typer.echo(f"{rows:,} rows exported to {file}")
+
+
+@app.command()
+def versions(database: DatabaseArgument) -> None:
+    """List the versions that can be read, with their tags."""
+    from qstore_db.cli.printing import print_result
+    from qstore_db.cli.version_table import version_table
+    from qstore_db.database import QuantumDatabase
+
+    with QuantumDatabase.open(database, create=False, read_only=True) as db:
+        print_result(version_table(db), "table")
+
+
+@app.command()
+def vacuum(
+    database: DatabaseArgument,
+    keep_seconds: Annotated[float, typer.Option(help="Keep versions replaced less long ago.")] = 0.0,
+) -> None:
+    """Give up old versions that no tag or run needs, and free their space."""
+    from qstore_db.database import QuantumDatabase
+
+    with QuantumDatabase.open(database, create=False) as db:
+        report = db.vacuum(keep_seconds)
+    typer.echo(f"{report.bytes_before:,} bytes became {report.bytes_after:,}")
+    typer.echo(f"versions {report.oldest_version} to {report.version} can be read")
+    for version, owners in report.pinned:
+        typer.echo(f"version {version} is kept for {', '.join(owners)}")
 
 
 @app.command()
@@ -144,14 +191,22 @@ def runs(database: DatabaseArgument) -> None:
 
 
 @app.command()
-def doctor(database: DatabaseArgument) -> None:
+def doctor(
+    database: DatabaseArgument,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Give up what cannot be read (copies in quarantine/); rebuild damaged graphs."),
+    ] = False,
+) -> None:
     """Check every checksum and invariant; exit code 1 if anything is wrong."""
-    from qstore_db.database import QuantumDatabase
+    from qstore_db.cli.doctoring import examine, mend
 
-    with QuantumDatabase.open(database, create=False, read_only=True) as db:
-        findings = db.verify()
+    done = mend(database) if repair else []
+    for line in done:
+        typer.echo(line)
+    findings = examine(database)
     for finding in findings:
-        typer.echo(str(finding))
+        typer.echo(f"{finding.severity}: {finding.file or 'database'}: {finding.what} {finding.fix}")
     errors = sum(finding.severity == "error" for finding in findings)
     typer.echo("no damage found" if not errors else f"{errors} error(s) found")
     if errors:

@@ -253,7 +253,7 @@ def show_epochs(console: Console, db: QuantumDatabase) -> None:
         "FROM metrics m JOIN training_runs r USING (run_id) WHERE r.model = 'trained' AND m.step = -1 ORDER BY m.epoch"
     ).fetchall()
     stride = max(1, len(rows) // 8)
-    table = Table(title="SELECT … FROM metrics WHERE step = -1", box=None, title_justify="left")
+    table = Table(title="\nSELECT … FROM metrics WHERE step = -1", box=None, title_justify="left")
     for name in ("epoch", "loss", "accuracy", "validation", "circuits", "samples/s"):
         table.add_column(name, justify="right")
     for number, row in enumerate(rows):
@@ -298,7 +298,7 @@ def show_accuracies(console: Console, accuracies: dict[str, float], rows: int) -
     """The accuracies side by side, and a sentence that says which won."""
     from rich.table import Table
 
-    table = Table(title="Test accuracy", box=None, title_justify="left")
+    table = Table(title="\nTest accuracy", box=None, title_justify="left")
     table.add_column("model")
     table.add_column("accuracy", justify="right")
     for name, value in accuracies.items():

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from qstore_db.errors import InvalidArgumentError, InvalidVectorError, UnknownCollectionError, UnknownColumnError
+from storage_engine.batch import DeleteRecord, PutRecord, WriteBatch
+from storage_engine.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from qstore_db.database import QuantumDatabase
 
 BATCH_ROWS = 10_000
+IMPORTS = "imports"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -28,15 +33,19 @@ def import_file(
     id_column: str = "id",
     vector_column: str = "vector",
     dataset: bool = False,
+    resume: bool = False,
 ) -> int:
-    """Upsert the rows of a file; each batch of 10,000 is one commit. Returns the number of rows.
+    """Upsert the rows of a file; each batch of 10,000 is one commit. Returns the number of rows of the file.
+
+    With each batch goes a record of how far the import has come; after an interruption ``resume`` goes on there.
 
     Parquet and CSV need a vector column (lists of numbers; in CSV the text ``[1, 2, 3]``); an ``.npy`` file is one
     vector a row. Rows without an id column get their row number as id. With ``dataset`` an ``.npz`` file of
     ``x_train, y_train, x_test, y_test`` becomes training data.
 
     Raises:
-        InvalidArgumentError: The file is missing or of a type that is not read.
+        InvalidArgumentError: The file is missing or of a type that is not read, or it has changed since the import that
+            is to be resumed was interrupted.
         UnknownColumnError: The vector column is missing.
     """
     if not file.is_file():
@@ -46,19 +55,65 @@ def import_file(
     from rich.console import Console
     from rich.progress import Progress
 
-    rows = 0
+    engine = db._engine
+    mark = _Mark.of(collection, file)
+    rows = mark.rows_done(engine.snapshot()) if resume else 0
     with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"importing {file.name}", total=_row_count(file))
-        for table in _batches(file):
+        task = progress.add_task(f"importing {file.name}", total=_row_count(file), completed=rows)
+        for table in _after(_batches(file), rows):
             ids, vectors, metadata = _split(table, rows, id_column, vector_column)
-            try:
-                target = db.collection(collection)
-            except UnknownCollectionError:
-                target = db.create_collection(collection, dimension=vectors.shape[1], metric=metric)
-            target.upsert(ids, vectors, metadata=metadata)
-            rows += len(ids)
+            with db.transaction():
+                try:
+                    target = db.collection(collection)
+                except UnknownCollectionError:
+                    target = db.create_collection(collection, dimension=vectors.shape[1], metric=metric)
+                target.upsert(ids, vectors, metadata=metadata)
+                rows += len(ids)
+                engine.commit(WriteBatch([mark.put(rows)]))
             progress.advance(task, len(ids))
+    if mark.key in engine.snapshot().table(IMPORTS):
+        engine.commit(WriteBatch([DeleteRecord(IMPORTS, mark.key)]))
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """How far the import of one file into one collection has come: a record of the keyed table ``imports``."""
+
+    key: str
+    length: int
+    modified: int
+
+    @classmethod
+    def of(cls, collection: str, file: Path) -> _Mark:
+        found = file.stat()
+        # The path may be longer than a key.
+        where = hashlib.sha256(str(file.resolve()).encode(errors="surrogateescape")).hexdigest()
+        return cls(f"{collection} {where}", found.st_size, found.st_mtime_ns)
+
+    def put(self, rows: int) -> PutRecord:
+        return PutRecord(IMPORTS, self.key, {"rows": rows, "length": self.length, "modified": self.modified})
+
+    def rows_done(self, snapshot: Snapshot) -> int:
+        record = snapshot.table(IMPORTS).get(self.key)
+        if record is None:
+            return 0
+        if (record["length"], record["modified"]) != (self.length, self.modified):
+            raise InvalidArgumentError(
+                f"the file has changed since {record['rows']} of its rows were imported",
+                fix="import it without --resume",
+                value=record["rows"],
+            )
+        return int(cast(int, record["rows"]))
+
+
+def _after(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The tables without their first rows."""
+    for table in tables:
+        skipped = min(rows, table.num_rows)
+        rows -= skipped
+        if skipped < table.num_rows:
+            yield table.slice(skipped)
 
 
 def read_dataset(file: Path) -> dict[str, np.ndarray[Any, Any]]:
