@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from qstore_db.models.specification import MAX_QUBITS
+from qstore_db.backends.named import BACKENDS
+from qstore_db.backends.request import Reading
 from qstore_db.training import metrics
-from qstore_db.training.options import BACKENDS, GRADIENTS
+from qstore_db.training.options import BACKENDS as TRAINABLE
+from qstore_db.training.options import GRADIENTS
 from qstore_db.training.registry import (
     MODEL_VERSIONS,
     ModelVersion,
@@ -297,14 +299,14 @@ def _checkpoint(run: Run, file: str, length: int, sha256: str) -> Mapping[str, A
 
 
 def _backends(_snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
-    # By name.
-    for name, description in sorted(BACKENDS.items()):
+    # By name. ``gradients`` are those that training can use there: none where models cannot be trained.
+    for name, entry in sorted(BACKENDS.items()):
         yield {
             "name": name,
-            "description": description,
-            "max_qubits": MAX_QUBITS,
-            "gradients": list(GRADIENTS),
-            "shots": False,
+            "description": entry.description,
+            "max_qubits": entry.capabilities.max_qubits,
+            "gradients": list(GRADIENTS) if name in TRAINABLE else [],
+            "shots": Reading.COUNTS in entry.capabilities.readings,
         }
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from qstore_db.backends.named import BACKENDS
 from qstore_db.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -233,7 +234,7 @@ def test_tables_keep_their_schemas_empty_and_filled(engine, call):
         for table in training_tables(empty):
             found = table.rows(empty.snapshot())
             assert found.schema.equals(table.schema)
-            assert found.num_rows == (1 if table.name == "backends" else 0)
+            assert found.num_rows == (len(BACKENDS) if table.name == "backends" else 0)
     call("train", model="m", dataset="d", epochs=1, validation_fraction=0.25)
     create_model(engine, "a", ModelSpec(classes=2, **SPEC))
     tables = {table.name: table.rows(engine.snapshot()) for table in training_tables(engine)}
@@ -263,4 +264,7 @@ def test_tables_keep_their_schemas_empty_and_filled(engine, call):
     (checkpoint,) = tables["checkpoints"].to_pylist()
     assert (checkpoint["file"], checkpoint["version"], checkpoint["epochs_done"]) == (run["checkpoint"], 2, 1)
     assert tables["metrics"]["step"].to_pylist() == [1, -1]
-    assert tables["backends"]["name"].to_pylist() == ["local"]
+    assert [(row["name"], row["max_qubits"], bool(row["gradients"])) for row in tables["backends"].to_pylist()] == [
+        ("local", 24, True),
+        ("local_noisy", 12, False),
+    ]

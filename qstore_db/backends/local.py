@@ -1,0 +1,85 @@
+"""The exact state-vector simulator of this process as a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_db.backends.batched import BatchedSimulator, Compiled
+from qstore_db.backends.capabilities import LOCAL
+from qstore_db.backends.in_process import InProcessBackend
+from qstore_db.backends.request import States
+from qstore_db.circuits.circuit import Circuit
+from qstore_db.circuits.observables import Observable
+from qstore_db.simulation.memory import require
+from qstore_db.simulation.plan import Precision, compile_circuit
+from qstore_db.simulation.reference import probabilities, state_vector
+
+
+class StateVectorEngine:
+    """Exact expectation values and probabilities of pure states.
+
+    Expectation values come from the batched lanes engine in ``dtype``; probabilities from states in complex128.
+
+    Args:
+        dtype: Arithmetic of expectation values: ``"float64"`` (errors of 1e-14) or ``"float32"`` (1e-6, faster).
+    """
+
+    __slots__ = ("_dtype",)
+    name: Final = "local"
+    capabilities: Final = LOCAL
+
+    def __init__(self, *, dtype: Precision = "float64") -> None:
+        self._dtype: Precision = dtype
+
+    @property
+    def identity(self) -> str:
+        """Name and arithmetic."""
+        return f"{self.name} {self._dtype}"
+
+    def expectations(self, circuit: Circuit, observables: Sequence[Observable], *, from_amplitudes: bool) -> Compiled:
+        """See :class:`~qstore_db.backends.batched.Engine`."""
+        plan = compile_circuit(circuit, observables, amplitude_input=from_amplitudes)
+
+        def compute(rows: NDArray[np.float64], start: States | None) -> NDArray[np.float64]:
+            return plan.expectations(rows, None, start, dtype=self._dtype)
+
+        return Compiled(compute, _size_of(circuit) + 300 * len(observables))
+
+    def probabilities(self, circuit: Circuit, *, from_amplitudes: bool) -> Compiled:
+        """See :class:`~qstore_db.backends.batched.Engine`."""
+        del from_amplitudes  # the states take either start
+        size = 1 << circuit.n_qubits
+
+        def compute(rows: NDArray[np.float64], start: States | None) -> NDArray[np.float64]:
+            require(4 * 16 * size * len(rows))
+            return probabilities(state_vector(circuit, None, rows, None if start is None else _padded(start, size)))
+
+        return Compiled(compute, _size_of(circuit))
+
+
+def local_backend(*, dtype: Precision = "float64", threads: int = 1) -> InProcessBackend:
+    """The exact simulator as a backend.
+
+    Args:
+        dtype: See :class:`StateVectorEngine`.
+        threads: Jobs at the same time; results do not depend on it.
+
+    Raises:
+        InvalidArgumentError: The number of threads is below 1.
+    """
+    return InProcessBackend(BatchedSimulator(StateVectorEngine(dtype=dtype)), threads=threads)
+
+
+def _padded(states: States, size: int) -> NDArray[np.complex128]:
+    out = np.zeros((len(states), size), np.complex128)
+    out[:, : states.shape[1]] = states
+    return out
+
+
+def _size_of(circuit: Circuit) -> int:
+    # An estimate: the circuit as Python objects, and the tables made of it.
+    return 600 * len(circuit.operations) + 4096

@@ -1,0 +1,300 @@
+"""What every backend owes. A new one joins by one row in ROWS: how to make it, and how to check it by other means."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import cirq
+import numpy as np
+import pytest
+
+from qstore_db.backends.backend import Backend, JobState, Price
+from qstore_db.backends.local import local_backend
+from qstore_db.backends.local_noisy import local_noisy_backend
+from qstore_db.backends.named import BACKENDS
+from qstore_db.backends.request import ExecutionRequest, Reading
+from qstore_db.circuits.ansatz.hardware_efficient import hardware_efficient
+from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.encodings.angle import angle_encoding
+from qstore_db.circuits.interop.to_cirq import to_cirq
+from qstore_db.circuits.observables import PauliString
+from qstore_db.circuits.parameters import Data, Weight
+from qstore_db.errors import InvalidArgumentError, NotFoundError, UnsupportedRequestError
+from qstore_db.executor.batching import BatchOptions
+from qstore_db.executor.executor import Executor
+from qstore_db.executor.options import ExecutorOptions
+from qstore_db.simulation import density_matrix
+from qstore_db.simulation.noise_presets import ionq_aria_like
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    make: Callable[..., Any]  # make(threads=1)
+    values: Callable[[ExecutionRequest], np.ndarray]  # (samples, observables), by other means
+    chances: Callable[[ExecutionRequest], np.ndarray]  # (samples, 2^n), by other means
+
+
+def states_by_cirq(request):
+    n = request.circuit.n_qubits
+    for sample in range(request.samples):
+        numbers = [
+            Operation(
+                gate.gate,
+                gate.qubits,
+                [float(angle.value(request.weights, request.data[sample : sample + 1])[0]) for angle in gate.angles],
+            )
+            for gate in request.circuit.operations
+        ]
+        start = np.zeros(1 << n, np.complex128)
+        if request.amplitudes is None:
+            start[0] = 1.0
+        else:
+            start[: request.amplitudes.shape[1]] = request.amplitudes[sample]
+        circuit = to_cirq(Circuit(n, numbers))
+        yield circuit.final_state_vector(initial_state=start, qubit_order=cirq.LineQubit.range(n), dtype=np.complex128)
+
+
+def chances_by_cirq(request):
+    return np.array([np.abs(state) ** 2 for state in states_by_cirq(request)])
+
+
+def values_by_cirq(request):
+    places = {qubit: qubit.x for qubit in cirq.LineQubit.range(request.circuit.n_qubits)}
+    strings = [cirq.DensePauliString(one.letters).on(*places) for one in request.observables]
+    return np.array(
+        [
+            [string.expectation_from_state_vector(state, places).real for string in strings]
+            for state in states_by_cirq(request)
+        ]
+    )
+
+
+ARIA = ionq_aria_like()
+
+
+def rho(request):
+    return density_matrix.density_matrix(
+        request.circuit, ARIA, request.weights, request.data, request.amplitudes
+    )  # other arithmetic than the backend's
+
+
+ROWS = [
+    Row("local", local_backend, values_by_cirq, chances_by_cirq),
+    Row(
+        "local_noisy",
+        local_noisy_backend,
+        lambda request: density_matrix.expectations(rho(request), request.observables, ARIA),
+        lambda request: density_matrix.probabilities(rho(request), ARIA),
+    ),
+]
+
+QUBITS = 3
+MODEL = angle_encoding(QUBITS).compose(hardware_efficient(QUBITS, 2))
+OTHER = Circuit(
+    QUBITS,
+    (
+        Operation("H", (1,)),
+        Operation("U", (0,), (Data(0, 0.5) + 0.2, Weight(0), 0.7)),
+        Operation("CRZ", (1, 2), (Weight(1) + Weight(0),)),
+        Operation("CX", (2, 0)),
+        Operation("RXX", (0, 2), (Data(1) + Data(2, -1.5),)),
+        Operation("T", (2,)),
+    ),
+)
+READ = tuple(PauliString(letters) for letters in ("ZII", "IXY", "YYX", "ZZZ", "IIX"))
+
+
+@pytest.fixture(params=ROWS, ids=[row.name for row in ROWS])
+def row(request):
+    return request.param
+
+
+def requests_of(number, observables=READ, **arguments):
+    """Six requests over two circuits with different numbers, samples and starts."""
+    rng = np.random.default_rng(number)
+    made = []
+    for circuit, samples in ((MODEL, 1), (OTHER, 4), (MODEL, 17), (OTHER, 1), (MODEL, 3), (OTHER, 2)):
+        start = None
+        if len(made) in (4, 5):
+            start = rng.normal(size=(samples, 5 + len(made) % 2)) + (1j * rng.normal() if len(made) == 5 else 0)
+        made.append(
+            ExecutionRequest(
+                circuit,
+                observables,
+                weights=rng.normal(size=circuit.number_of_weights),
+                data=rng.normal(size=(samples, circuit.number_of_data)),
+                amplitudes=start,
+                **arguments,
+            )
+        )
+    return made
+
+
+def run(backend, requests):
+    async def job():
+        try:
+            return await backend.result(await backend.submit(requests))
+        finally:
+            await backend.close()
+
+    return asyncio.run(job())
+
+
+def test_it_is_listed_with_what_it_can_do(row):
+    backend = row.make()
+    assert isinstance(backend, Backend)
+    assert backend.name == row.name
+    assert backend.capabilities == BACKENDS[row.name].capabilities
+    assert type(BACKENDS[row.name].make()) is type(backend)
+    assert backend.identity != row.make(dtype="float32").identity
+    price = backend.price(requests_of(0))
+    assert isinstance(price, Price)
+    assert isinstance(price.dollars, Decimal)
+    assert price.dollars >= 0
+
+
+def test_every_listed_backend_is_in_this_suite():
+    assert {row.name for row in ROWS} == set(BACKENDS)
+
+
+def test_expectations_agree_with_other_means(row):
+    requests = requests_of(1)
+    for request, result in zip(requests, run(row.make(), requests), strict=True):
+        assert result.backend == row.name
+        assert (result.probabilities, result.counts) == (None, None)
+        assert result.values.dtype == np.float64
+        np.testing.assert_allclose(result.values, row.values(request), atol=1e-6)
+
+
+def test_probabilities_agree_with_other_means(row):
+    requests = requests_of(2, ())
+    for request, result in zip(requests, run(row.make(), requests), strict=True):
+        assert (result.values, result.counts) == (None, None)
+        np.testing.assert_allclose(result.probabilities, row.chances(request), atol=1e-6)
+        np.testing.assert_allclose(result.probabilities.sum(axis=1), 1.0, atol=1e-12)
+        assert (result.probabilities >= 0).all()
+
+
+def test_shots_follow_the_probabilities(row):
+    shots = 20_000
+    requests = requests_of(3, (), shots=shots, seed=11)
+    for request, result in zip(requests, run(row.make(), requests), strict=True):
+        assert len(result.counts) == request.samples
+        for counts, chances in zip(result.counts, row.chances(request), strict=True):
+            assert counts.shots == shots
+            assert counts.numbers.min() >= 1
+            expected = chances * shots
+            rare = expected < 5
+            seen = np.append(counts.dense()[~rare], counts.dense()[rare].sum())
+            wanted = np.append(expected[~rare], max(expected[rare].sum(), 1e-9))
+            degrees = len(seen) - 1
+            assert ((seen - wanted) ** 2 / np.maximum(wanted, 1.0)).sum() < degrees + 5 * np.sqrt(2 * degrees) + 5
+
+
+def test_equal_seeds_give_equal_counts_and_others_do_not(row):
+    def bits(seed):
+        (result,) = run(row.make(), requests_of(4, (), shots=300, seed=seed)[2:3])
+        return [counts.by_bitstring() for counts in result.counts]
+
+    assert bits(5) == bits(5)
+    assert bits(5) != bits(6)
+    assert bits(None) != bits(None)
+    assert bits(5)[0] != bits(5)[1]
+    assert all(len(bitstring) == QUBITS for bitstring in bits(5)[0])
+
+
+def test_the_first_letter_is_the_first_qubit(row):
+    circuit = Circuit(2, (Operation("X", (0,)),))
+    counts, chances = run(row.make(), [ExecutionRequest(circuit, shots=1000, seed=1), ExecutionRequest(circuit)])
+    assert max(counts.counts[0].by_bitstring().items(), key=lambda one: one[1])[0] == "10"
+    assert chances.probabilities[0].argmax() == 2
+
+
+def same(one, other):
+    assert one.values is None or (one.values == other.values).all()
+    assert one.probabilities is None or (one.probabilities == other.probabilities).all()
+    for mine, others in zip(one.counts or (), other.counts or (), strict=True):
+        assert mine.by_bitstring() == others.by_bitstring()
+
+
+def test_a_result_does_not_depend_on_its_company(row):
+    requests = requests_of(5) + requests_of(6, ()) + requests_of(7, (), shots=50, seed=3)
+    together = run(row.make(), requests)
+    backwards = run(row.make(), requests[::-1])[::-1]
+    alone = [run(row.make(), [request])[0] for request in requests]
+    for results in (backwards, alone):
+        for one, other in zip(together, results, strict=True):
+            same(one, other)
+    # One row of a request is what that row gives by itself.
+    long = requests[2]
+    for sample in range(3):
+        single = ExecutionRequest(MODEL, READ, weights=long.weights, data=long.data[sample : sample + 1])
+        assert (run(row.make(), [single])[0].values[0] == together[2].values[sample]).all()
+
+
+@pytest.mark.parametrize(("threads", "batch"), [(1, 1), (1, 1000), (4, 3)])
+def test_a_result_does_not_depend_on_threads_and_batches(row, threads, batch):
+    requests = [one for seed in range(4) for one in requests_of(seed) + requests_of(seed, (), shots=9, seed=seed)]
+    expected = run(row.make(), requests)
+    options = ExecutorOptions(batch=BatchOptions(minimum=batch, maximum=batch))
+    with Executor(row.make(threads=threads), options=options) as executor:
+        assert executor.backends[row.name].max_jobs == threads
+        for one, other in zip(expected, executor.run_batch(requests), strict=True):
+            same(one, other)
+
+
+def test_results_cannot_be_written_to(row):
+    values, chances, counts = run(
+        row.make(), [requests_of(0)[0], requests_of(0, ())[0], requests_of(0, (), shots=5, seed=0)[0]]
+    )
+    for array in (values.values, chances.probabilities, counts.counts[0].outcomes, counts.counts[0].numbers):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    assert values.nbytes == values.values.nbytes
+
+
+def test_the_life_of_a_job(row):
+    async def life():
+        backend = row.make()
+        job = await backend.submit(requests_of(0))
+        assert (job.backend, job.requests) == (row.name, 6)
+        other = await backend.submit(requests_of(1))
+        assert other.id != job.id
+        assert await backend.poll(job) in JobState
+        assert len(await backend.result(other)) == 6
+        while await backend.poll(job) is not JobState.DONE:
+            await asyncio.sleep(0.001)
+        assert len(await backend.result(job)) == 6
+        for gone in (job, other):
+            with pytest.raises(NotFoundError):
+                await backend.result(gone)
+            with pytest.raises(NotFoundError):
+                await backend.poll(gone)
+            assert not await backend.cancel(gone)
+        many = [await backend.submit(requests_of(seed)) for seed in range(20)]
+        await asyncio.gather(*(backend.cancel(one) for one in many))
+        with pytest.raises(NotFoundError):
+            await backend.result(many[-1])
+        await backend.close()
+        await backend.close()
+
+    asyncio.run(life())
+
+
+def test_what_is_beyond_it_is_refused(row):
+    async def refusals():
+        backend = row.make()
+        with pytest.raises(InvalidArgumentError):
+            await backend.submit([])
+        most = backend.capabilities.max_qubits
+        if most < 24:
+            large = ExecutionRequest(Circuit(most + 1), [PauliString("Z" * (most + 1))])
+            with pytest.raises(UnsupportedRequestError, match=f"at most {most} qubits"):
+                await backend.submit([*requests_of(0), large])
+        assert backend.capabilities.readings <= set(Reading)
+        await backend.close()
+
+    asyncio.run(refusals())
