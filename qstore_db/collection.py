@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from qstore_db.errors import InvalidArgumentError, InvalidStateError, UnknownIdError
 from qstore_db.functions import state_measurement, state_reading, state_writing, superposed_search
 from qstore_db.functions.state_operations import UNCHANGED, Unchanged
-from qstore_db.hits import Hits
+from qstore_db.hits import Hits, hits_of
 from qstore_db.record import Record
 from qstore_db.row_input import (
     MetadataInput,
@@ -23,6 +23,7 @@ from qstore_db.row_input import (
     to_float32,
 )
 from qstore_db.states.superposition import VectorsInput, parse_superposition
+from storage_engine.index.nearest import Wish
 from storage_engine.schema import CollectionSchema, Metric
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from storage_engine.batch import PutMode
     from storage_engine.engine import Engine
     from storage_engine.snapshot import CollectionView, Snapshot
+
+RECALL = "recall"
+"""The attribute of a collection's schema that holds its promise."""
 
 _COMPLETE = "give ids, vectors and metadata row by row, or insert each state in a call of its own"
 
@@ -255,12 +259,14 @@ class Collection:
         coherent_only: bool = False,
         exact: bool = False,
         ef: int | None = None,
+        recall: float | None = None,
         include: Sequence[str] | None = None,
     ) -> Hits | list[Hits]:
         """The ``top_k`` nearest rows, exactly min(top_k, matching) of them.
 
         Args:
-            vector: Shape (dimension,); or (queries, dimension), which returns a list with the answer to each.
+            vector: Shape (dimension,); or (queries, dimension), which returns a list with the answer to each: the same
+                as one by one, by all cores.
             top_k: 1 to 10,000.
             where: A condition on metadata in SQL, such as ``"label = 3 AND price < 10"``.
             filter: A condition as a mapping, such as ``{"label": {"$in": [1, 2]}}``; both together must hold.
@@ -271,12 +277,16 @@ class Collection:
             coherent_only: Leave out states older than their coherence time.
             exact: Look at every row instead of walking the graph.
             ef: How widely the graph is searched; larger finds more of the true neighbours and takes longer.
+            recall: Which share of the true neighbours must be found on average: 0.95, 0.99; 1.0 means ``exact``. The
+                graph is searched as widely as was measured to be enough when it was built (docs/search.md); where
+                nothing was enough, or there is no such measurement, every row is looked at. ``None`` means the
+                collection's own promise, if it has one. Not together with ``ef``.
             include: Metadata columns of the answer; ``None`` means all. An empty list reads none.
 
         Raises:
             InvalidVectorError: NaN, infinity, or a zero query under cosine.
             DimensionMismatchError: A query of another length.
-            InvalidArgumentError: ``top_k`` out of range.
+            InvalidArgumentError: ``top_k``, ``ef`` or ``recall`` out of range.
             UnknownColumnError: The condition or ``include`` names a column that no row has.
             UnknownContextError: No state has the context.
         """
@@ -284,14 +294,26 @@ class Collection:
         snapshot = self._engine.snapshot()
         view = snapshot.collection(self._name)
         unfiltered = where is None and filter is None
-        mask = None if unfiltered else self._session().mask(view, where=where, filter=filter)
-        if include is not None:
-            for column in include:
-                view.column(column)
-        answers = [
-            self._search(snapshot, view, one, top_k, mask, context, phases, coherent_only, exact, ef, include)
-            for one in queries
-        ]
+        chosen = None if unfiltered else self._session().selection(view, where=where, filter=filter)
+        if include and not view.columns.keys() >= set(include):
+            view.metadata_at([], include)  # raises the error that names the column
+        if recall is None and ef is None and not exact:
+            recall = promised_recall(view.schema)
+        if context is None and phases is None and not coherent_only:
+            if single:
+                found = [view.search(queries[0], top_k, mask=chosen, exact=exact, ef=ef, recall=recall)]
+            else:
+                found = view.search_many(queries, top_k, mask=chosen, exact=exact, ef=ef, recall=recall)
+            answers = hits_of(view, found, include) if found else []
+        else:
+            exact = exact or Wish(1, exact, ef, recall).recall is not None  # promises are about rows, not contexts
+            mask = None if chosen is None else chosen.mask
+            answers = [
+                self._search_states(
+                    snapshot, view, one, top_k, mask, context, phases, coherent_only, exact, ef, include
+                )
+                for one in queries
+            ]
         return answers[0] if single else answers
 
     def measure(
@@ -331,7 +353,7 @@ class Collection:
     def _view(self) -> CollectionView:
         return self._engine.snapshot().collection(self._name)
 
-    def _search(
+    def _search_states(
         self,
         snapshot: Snapshot,
         view: CollectionView,
@@ -345,9 +367,6 @@ class Collection:
         ef: int | None,
         include: Sequence[str] | None,
     ) -> Hits:
-        if context is None and phases is None and not coherent_only:
-            found = view.search(query, top_k, mask=mask, exact=exact, ef=ef)
-            return Hits(view.ids_at(found.slots), found.scores, found.strategy, view, found.slots, include)
         states = superposed_search.search(
             snapshot,
             self._name,
@@ -399,3 +418,9 @@ def _one_vector_or_branches(values: object) -> tuple[ArrayLike | None, VectorsIn
     if values is None or isinstance(values, Mapping) or to_float32(values).ndim == 2:
         return None, cast("VectorsInput | None", values)
     return cast("ArrayLike", values), None
+
+
+def promised_recall(schema: CollectionSchema) -> float | None:
+    """The recall that a collection promises to queries without a wish of their own."""
+    promise = dict(schema.attributes).get(RECALL)
+    return None if promise is None else float(promise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from qstore_db.collection import Collection
+from qstore_db.collection import RECALL, Collection
 from qstore_db.default_verbs import DefaultCollectionVerbs
 from qstore_db.errors import InvalidArgumentError, UnknownCollectionError
 from qstore_db.functions import state_writing
 from qstore_db.model_verbs import ModelVerbs
+from qstore_db.version_verbs import VersionVerbs
 from storage_engine.batch import CreateCollection, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.schema import MAX_DIMENSION, CollectionSchema, GraphOptions, Metric, Role
@@ -29,13 +31,14 @@ if TYPE_CHECKING:
     from qstore_db.training.progress import TrainingProgress
     from query.result import QueryResult
     from query.session import Session
+    from storage_engine.repair import RepairReport
     from storage_engine.verify import Finding
 
 DEFAULT_COLLECTION = "default"
 _COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
-class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
+class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
     """An open database. Made by :meth:`open`; a context manager; safe to use from many threads.
 
     Rows live in collections; ``insert``, ``upsert``, ``update``, ``delete``, ``get``, ``query`` and ``measure`` here
@@ -59,6 +62,8 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
         sync: Literal["full", "normal"] = "full",
         build_threads: int | None = None,
         progress: bool | None = None,
+        unsafe_fs: bool = False,
+        repair: Literal["prefix"] | None = None,
     ) -> Self:
         """Open a database directory, or ``":memory:"``.
 
@@ -71,16 +76,27 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
                 take the last commits, a killed process takes none.
             build_threads: Threads that build search graphs; ``None`` takes all cores. Graphs are reproducible with 1.
             progress: Whether training draws a bar on standard error; ``None`` means if that is a terminal.
+            unsafe_fs: Also open a directory on a network file system, where nothing is promised.
+            repair: ``prefix``: if commits cannot be read, give them up and keep those before them, with a copy of every
+                changed file in ``quarantine/``; :attr:`repaired` says what was lost.
 
         Raises:
             NotADatabaseError: The path is a file, holds something else, or is missing and ``create`` is not set.
+            UnsafeDirectoryError: Every user may write to it, or it is on a network file system.
             DatabaseLockedError: Another process has it open for writing; the message names it.
             FormatTooNewError: It was written by a newer version.
             DamagedError: Its files fail their checksums.
         """
         location = None if os.fspath(path) == ":memory:" else Path(path)
         engine = Engine.open(
-            location, read_only=read_only, create=create, clock=clock, sync=sync, build_threads=build_threads
+            location,
+            read_only=read_only,
+            create=create,
+            clock=clock,
+            sync=sync,
+            build_threads=build_threads,
+            unsafe_fs=unsafe_fs,
+            repair=repair,
         )
         return cls(engine, progress=progress)
 
@@ -93,6 +109,11 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
     def version(self) -> int:
         """Number of the newest commit that this handle sees; 0 for an empty database."""
         return self._engine.snapshot().version
+
+    @property
+    def repaired(self) -> RepairReport | None:
+        """What ``open(repair="prefix")`` gave up; ``None`` if nothing was damaged."""
+        return self._engine.repaired
 
     def refresh(self) -> int:
         """Move a read-only handle to the newest commit; returns the version."""
@@ -116,6 +137,10 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
         if self._engine.closed:
             return f"QuantumDatabase({str(self.path or ':memory:')!r}, closed)"
         mode = ", read only" if self._engine.read_only else ""
+        if self._engine.origin is not self._engine:
+            mode = ", in the past"
+        elif self._engine.sync == "normal":
+            mode += ", sync=normal"
         return f"QuantumDatabase({str(self.path or ':memory:')!r}, version {self.version}{mode})"
 
     # Collections
@@ -130,6 +155,7 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
         ef_construction: int = 200,
         seed: int = 100,
         minimum_rows: int = 2_000,
+        recall: float | None = None,
     ) -> Collection:
         """Add an empty collection.
 
@@ -141,6 +167,7 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
             ef_construction: How widely the graph's builder looks, 1 to 10,000.
             seed: Of the graph's random levels.
             minimum_rows: From how many rows on a graph is built; fewer are searched exactly.
+            recall: What its queries promise unless they say otherwise; see :meth:`Collection.query`.
 
         Raises:
             AlreadyExistsError: The name is taken.
@@ -149,6 +176,10 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
         self._check_name(name)
         graph = GraphOptions(m=m, ef_construction=ef_construction, seed=seed, minimum_rows=minimum_rows)
         schema = self._schema(name, dimension, metric, graph)
+        if recall is not None:
+            if isinstance(recall, bool) or not 0 < recall <= 1:
+                raise InvalidArgumentError(f"recall is {recall!r}", fix="give a share above 0, at most 1", value=recall)
+            schema = dataclasses.replace(schema, attributes=((RECALL, repr(float(recall))),))
         self._engine.commit(WriteBatch([CreateCollection(schema)]))
         return Collection(self._engine, self._session, name)
 
@@ -196,6 +227,10 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs):
     def verify(self) -> list[Finding]:
         """Check every checksum and invariant of the directory; what ``qstore doctor`` prints."""
         return self._engine.verify()
+
+    @classmethod
+    def _over(cls, engine: Engine) -> Self:
+        return cls(engine, progress=False)
 
     def _plugins(self) -> OpenSession:
         # At the first use: a database that is only searched never loads DuckDB or the SQL parser.

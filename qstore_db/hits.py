@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-    from storage_engine.snapshot import CollectionView
+    from storage_engine.snapshot import Candidates, CollectionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Hits:
         view: The snapshot that was searched; metadata is read from it when asked for.
         slots: Rows of the view, one per id.
         columns: Metadata columns to show, or ``None`` for all.
+        reason: Why they were found in that way, for people.
     """
 
     ids: list[str]
@@ -54,6 +55,7 @@ class Hits:
     view: CollectionView = field(repr=False)
     slots: NDArray[np.int64] = field(repr=False)
     columns: Sequence[str] | None = field(default=None, repr=False)
+    reason: str = field(default="", repr=False)
 
     @property
     def metadata(self) -> pa.Table:
@@ -98,3 +100,15 @@ class Hits:
             MissingDependencyError: polars is not installed.
         """
         return to_polars(self.arrow())
+
+
+def hits_of(view: CollectionView, found: Sequence[Candidates], columns: Sequence[str] | None) -> list[Hits]:
+    """The answers of a search as hits; ids of all of them are read at once, metadata not at all."""
+    ids = view.ids_at(found[0].slots if len(found) == 1 else np.concatenate([one.slots for one in found]))
+    answers = []
+    start = 0
+    for one in found:
+        stop = start + len(one.slots)
+        answers.append(Hits(ids[start:stop], one.scores, one.strategy, view, one.slots, columns, one.reason))
+        start = stop
+    return answers

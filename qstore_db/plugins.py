@@ -10,6 +10,7 @@ from qstore_db.procedures import ProgressFactory, training_procedures
 from qstore_db.state_tables import state_tables
 from qstore_db.tables import training_tables
 from qstore_db.training.trained_models import TrainedModels
+from qstore_db.vacuum_procedure import Vacuum
 from query.session import Session
 from storage_engine.engine import Engine
 
@@ -33,7 +34,7 @@ def open_session(engine: Engine, progress: ProgressFactory | None) -> OpenSessio
     session = Session(
         engine,
         tables=(*training_tables(engine), *state_tables(engine.clock)),
-        procedures=training_procedures(engine, models, progress=progress),
+        procedures=(*training_procedures(engine, models, progress=progress), Vacuum(engine)),
         functions=(Predict(models),),
         models=RegistryStatements(engine, progress),
     )

@@ -12,7 +12,7 @@ from qstore_db.database import QuantumDatabase
 from qstore_db.simulation.warm_up import warm_up as warm_up_simulation
 
 _ROWS = 6_000
-_DIMENSION = 20
+_DIMENSION = 40  # enough for codes
 
 
 def warm_up() -> None:

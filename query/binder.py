@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from query.syntax_tree import Node, References, TableReference, walk
 from query.system import training_data
 from query.system.collections import visible
 from query.system.training_data import TrainingData
+from query.time_travel import Reader, split_name
 from storage_engine.snapshot import Snapshot
 
 _INTROSPECTING_FUNCTIONS = frozenset({"duckdb_columns", "duckdb_tables", "duckdb_views"})
@@ -32,11 +33,13 @@ class Catalog:
         snapshot: Where their rows come from.
         system: System tables by name.
         cache: Where read columns are kept.
+        past: Gives the snapshots of tables that are read at a version of their own.
     """
 
     snapshot: Snapshot
     system: Mapping[str, SystemTable]
     cache: ColumnCache
+    past: Reader | None = None
 
     def names(self) -> list[str]:
         """Names of all tables: collections, then system tables."""
@@ -44,6 +47,10 @@ class Catalog:
 
     def find(self, name: str) -> tuple[str, Relation] | None:
         """The table of a name, with its true name; system tables first, then case matters before it does not."""
+        at_version = split_name(name)
+        if at_version is not None and self.past is not None:
+            found = replace(self, snapshot=self.past(at_version[1])).find(at_version[0])
+            return None if found is None else (name, found[1])
         lower = name.lower()
         if lower == training_data.NAME:
             return lower, TrainingData(self.snapshot, self.cache)
@@ -87,8 +94,8 @@ def check_readable(references: References, source: Source) -> None:
     for table in references.tables:
         if "at_clause" in table.node:
             raise UnsupportedStatementError(
-                f"AT is not possible behind the table {table.name!r}",
-                fix="SQL reads the newest version.",
+                f"AT is not possible in this form behind the table {table.name!r}",
+                fix="Write AT (VERSION => 12), AT (TAG => 'name') or AT (TIMESTAMP => '2026-11-20 08:30:00').",
                 value=table.name,
             )
 
@@ -116,7 +123,9 @@ def bind(
         if found is None:
             if table.name.lower() in references.local_tables | words.views:
                 continue
-            raise unknown_table(table.name, catalog.names(), place_of(source, table.node))
+            raise unknown_table(
+                (split_name(table.name) or (table.name,))[0], catalog.names(), place_of(source, table.node)
+            )
         true_name, relation = found
         if meant.setdefault(table.name.lower(), true_name) != true_name:
             raise QueryError(
@@ -156,7 +165,7 @@ def _introspects(references: References) -> bool:
 
 def _resolved_dataset(statement: Node, references: References, parameters: Mapping[str, object]) -> str | None:
     """The data set to which ``WHERE dataset = 'name' AND …`` restricts the only mention of training_data."""
-    mentions = [table for table in references.tables if table.name.lower() == training_data.NAME]
+    mentions = [table for table in references.tables if _plain_name(table) == training_data.NAME]
     if len(mentions) != 1 or training_data.NAME in references.local_tables:
         return None
     table = mentions[0]
@@ -171,6 +180,10 @@ def _resolved_dataset(statement: Node, references: References, parameters: Mappi
                     return None
                 return _equal_to(select["where_clause"], table, parameters, qualified=not alone)
     return None
+
+
+def _plain_name(table: TableReference) -> str:
+    return (split_name(table.name) or (table.name,))[0].lower()
 
 
 def _joined_pairwise(node: Node | None, wanted: Node) -> bool:

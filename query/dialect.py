@@ -132,14 +132,25 @@ def split(text: str) -> list[tuple[Source, list[Token]]]:
     return statements
 
 
-def as_query(source: Source, tokens: Sequence[Token]) -> Query:
-    """A statement for DuckDB, with ``<#>`` made readable and ``EXPLAIN`` set apart."""
-    replacements = tuple(
-        Replacement(token.start, token.stop, NEGATIVE_INNER_PRODUCT) for token in tokens if token.is_sign("<#>")
-    )
-    whole = replace(source, replacements=replacements)
+def as_query(
+    source: Source,
+    tokens: Sequence[Token],
+    replaced: Sequence[Replacement] = (),
+    parameters: frozenset[str] = frozenset(),
+) -> Query:
+    """A statement for DuckDB, with ``<#>`` made readable and ``EXPLAIN`` set apart.
+
+    Args:
+        source: The statement.
+        tokens: Its tokens.
+        replaced: Further pieces that DuckDB cannot read as written; none holds a ``<#>``.
+        parameters: Names of parameters that stand in those pieces.
+    """
+    signs = [Replacement(token.start, token.stop, NEGATIVE_INNER_PRODUCT) for token in tokens if token.is_sign("<#>")]
+    whole = replace(source, replacements=tuple(sorted([*signs, *replaced], key=lambda item: item.start)))
     start = _after_explain(tokens)
-    return Query(whole, replace(whole, start=tokens[start].start) if start < len(tokens) else whole)
+    body = replace(whole, start=tokens[start].start) if start < len(tokens) else whole
+    return Query(whole, body, parameters)
 
 
 def quote_reserved(query: Query, names: Collection[str], reserved: Collection[str]) -> Query | None:
@@ -158,6 +169,8 @@ def quote_reserved(query: Query, names: Collection[str], reserved: Collection[st
     for index, token in enumerate(tokens):
         if not (query.source.start <= token.start < query.source.stop and token.kind == "word"):
             continue
+        if any(piece.start <= token.start < piece.stop for piece in query.source.replacements):
+            continue
         if token.text.lower() not in known:
             continue
         after_table_word = index > 0 and tokens[index - 1].is_word("FROM", "JOIN")
@@ -167,7 +180,9 @@ def quote_reserved(query: Query, names: Collection[str], reserved: Collection[st
     if not added:
         return None
     merged = tuple(sorted([*query.source.replacements, *added], key=lambda item: item.start))
-    return Query(replace(query.source, replacements=merged), replace(query.body, replacements=merged))
+    return replace(
+        query, source=replace(query.source, replacements=merged), body=replace(query.body, replacements=merged)
+    )
 
 
 def quote_identifier(name: str) -> str:

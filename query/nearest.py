@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from query.plan import Condition, NearestShape
 from query.relations import CollectionRelation, Relation, chosen
+from storage_engine.filters.selection import Selection
 from storage_engine.schema import MAX_TOP_K, Metric
 
-Mask = Callable[[CollectionRelation, Condition], NDArray[np.bool_]]
+Select = Callable[[CollectionRelation, Condition], Selection]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ def nearest(
     relation: Relation,
     columns: frozenset[str] | None,
     values: Mapping[str, object],
-    mask: Mask,
+    select: Select,
 ) -> Nearest:
     """The ``limit + offset`` nearest rows of a relation that satisfy the shape's condition.
 
@@ -43,7 +43,7 @@ def nearest(
         relation: Where.
         columns: Columns that the query names, lower case; ``None`` for all.
         values: Bound values; vectors as float32.
-        mask: Evaluates the condition.
+        select: Evaluates the condition.
 
     Raises:
         DimensionMismatchError, InvalidVectorError: The vector asked for is unusable.
@@ -63,12 +63,12 @@ def nearest(
         return Nearest(None, "the vector is NULL")
     if shape.metric is Metric.COSINE and not relation.cache.norms_are_plain(relation.view):
         return Nearest(None, "some rows are scored by another norm than their length")
-    allowed = None if shape.condition is None else mask(relation, shape.condition)
+    allowed = None if shape.condition is None else select(relation, shape.condition)
     found = relation.view.search(query, wanted, mask=allowed)
     rows = relation.read_slots(found.slots, chosen(relation, columns))
-    matching = "" if allowed is None else f", {np.count_nonzero(allowed & relation.view.live())} of them match"
+    matching = "" if allowed is None else f", {allowed.count} of them match"
     of_all = f"{len(found.slots)} of {len(relation.view)} rows of {relation.view.schema.name!r}"
-    return Nearest(rows, f"nearest {of_all} by {shape.operator}: {found.strategy}{matching}")
+    return Nearest(rows, f"nearest {of_all} by {shape.operator}: {found.strategy}{matching} ({found.reason})")
 
 
 def _is_count(value: object) -> bool:

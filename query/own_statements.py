@@ -1,4 +1,4 @@
-"""Our own statements, read from tokens by recursive descent: ``CREATE MODEL``, ``DROP MODEL``, ``CALL``."""
+"""Our own statements, read from tokens by recursive descent: ``CREATE MODEL``, ``DROP MODEL``, ``CALL``, ``VACUUM``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from query.dialect import Token, as_query, split
 from query.errors import SqlSyntaxError
 from query.source import Source, line_and_column
-from query.statements import Argument, Call, CreateModel, DropModel, Literal, ParameterReference, Statement
+from query.statements import Argument, Call, CreateModel, DropModel, Literal, ParameterReference, Query, Statement
+from query.time_travel import at_clauses
 
 _QUERY_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE")
 
@@ -30,7 +31,15 @@ def _statement(source: Source, tokens: list[Token]) -> Statement:
         return _Reader(source, tokens).drop_model()
     if words[:1] == ["CALL"]:
         return _Reader(source, tokens).call()
-    return as_query(source, tokens)
+    if words[:1] == ["VACUUM"]:
+        return _Reader(source, tokens).vacuum()
+    return _query(source, tokens)
+
+
+def _query(source: Source, tokens: Sequence[Token]) -> Query:
+    clauses = at_clauses(tokens)
+    parameters = frozenset(clause.parameter for clause in clauses if clause.parameter is not None)
+    return as_query(source, tokens, [clause.replacement for clause in clauses], parameters)
 
 
 class _Reader:
@@ -55,7 +64,7 @@ class _Reader:
             if not (self._peek_word(*_QUERY_WORDS) or self._peek_sign("(")):
                 raise self._error("AS must be followed by a query", "Write AS SELECT vector, label FROM …")
             rest = list(self._tokens[self._next :])
-            query = as_query(Source(self._source.whole, rest[0].start, self._source.stop), rest)
+            query = _query(Source(self._source.whole, rest[0].start, self._source.stop), rest)
         else:
             self._end("OPTIONS (…) or AS SELECT …")
         return CreateModel(name, options, or_replace, if_not_exists, query)
@@ -74,6 +83,13 @@ class _Reader:
         arguments = self._group(f"CALL {name}", ("=>", ":="))
         self._end("nothing")
         return Call(name, arguments, line, column)
+
+    def vacuum(self) -> Call:
+        """The statement VACUUM, which stands for a call without arguments."""
+        line, column = self._here()
+        self._words("VACUUM")
+        self._end("nothing (CALL vacuum(keep_seconds => 3600) keeps the versions of the last hour)")
+        return Call("vacuum", (), line, column)
 
     def _group(self, what: str, assignments: tuple[str, ...]) -> tuple[Argument, ...]:
         """``( name => value, … )``; positional values only where ``=`` is no assignment, that is in CALL."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from query.binder import Catalog, bind, empty_tables
 from query.dialect import NEGATIVE_INNER_PRODUCT
@@ -21,8 +20,9 @@ from query.parser import Parsed
 from query.plan import Condition, NearestShape
 from query.relations import CollectionRelation, Relation, chosen
 from query.result import QueryResult
-from query.where_text import slot_mask
+from query.where_text import slot_selection
 from storage_engine.errors import DimensionMismatchError
+from storage_engine.filters.selection import Selection
 from storage_engine.snapshot import CollectionView
 
 
@@ -57,15 +57,15 @@ class Processor:
             rows = pa.concat_tables([pa.table([["index"], [found.plan]], names=rows.column_names), rows])
         return QueryResult(_with_written_names(rows), found.plan or None)
 
-    def mask(
+    def selection(
         self,
         parsed: Parsed,
         condition: Condition,
         view: CollectionView,
         catalog: Catalog,
         parameters: Mapping[str, object],
-    ) -> NDArray[np.bool_]:
-        """Which slots of a collection satisfy a condition: shape (slot_count,).
+    ) -> Selection:
+        """Which live slots of a collection satisfy a condition.
 
         Raises:
             QStoreError: As :meth:`run`.
@@ -77,7 +77,7 @@ class Processor:
         relations = bind(parsed.statement, inner, catalog, self._connection.words, parsed.source, values)
         relations[name.lower()] = CollectionRelation(view, catalog.cache)
         execution = _Execution(self._connection, self._functions, parsed, catalog, relations, values)
-        return execution.mask(CollectionRelation(view, catalog.cache), condition, name, name)
+        return execution.selection(CollectionRelation(view, catalog.cache), condition, name, name)
 
 
 def bound_values(parsed: Parsed, parameters: Mapping[str, object]) -> dict[str, object]:
@@ -113,7 +113,7 @@ class _Execution:
                 self.relations[shape.table.name.lower()],
                 self.parsed.names.columns,
                 self.values,
-                lambda relation, condition: self.mask(relation, condition, shape.table.name, shape.table.alias),
+                lambda relation, condition: self.selection(relation, condition, shape.table.name, shape.table.alias),
             )
         else:
             found = Nearest(None, "")
@@ -126,13 +126,14 @@ class _Execution:
         columns = self.parsed.names.columns
         return {name: item.read(chosen(item, columns)) for name, item in self.relations.items()}
 
-    def mask(self, relation: CollectionRelation, condition: Condition, name: str, alias: str) -> NDArray[np.bool_]:
-        """Which slots satisfy a condition of this query."""
+    def selection(self, relation: CollectionRelation, condition: Condition, name: str, alias: str) -> Selection:
+        """Which live slots satisfy a condition of this query."""
         columns = self.parsed.names.columns
         others = {
             other: item.read(chosen(item, columns)) for other, item in self.relations.items() if other != name.lower()
         }
-        return slot_mask(relation, condition, name, alias, self.values, others, self.run)
+        plain = self.parsed.names.functions <= self.connection.words.plain_functions
+        return slot_selection(relation, condition, name, alias, self.values, others, plain, self.run)
 
     def run(self, text: str, tables: Mapping[str, pa.Table], values: Mapping[str, object]) -> pa.Table:
         """Run a text in DuckDB; its errors become ours, with places in the query's text."""

@@ -51,21 +51,21 @@ class ColumnCache:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: OrderedDict[str, tuple[int, dict[str, pa.ChunkedArray]]] = OrderedDict()
-        self._plain_norms: OrderedDict[str, tuple[int, bool]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[object, dict[str, pa.ChunkedArray]]] = OrderedDict()
+        self._plain_norms: OrderedDict[str, tuple[object, bool]] = OrderedDict()
 
     def read(self, view: CollectionView, columns: Sequence[str]) -> pa.Table:
         """Live rows in slot order with these columns."""
         key = view.schema.uuid
         with self._lock:
-            version, kept = self._kept.get(key, (view.version, {}))
-            kept = dict(kept) if version == view.version else {}
+            rows, kept = self._kept.get(key, (view.identity, {}))
+            kept = dict(kept) if rows is view.identity else {}
         missing = [name for name in columns if name not in kept]
         fresh = view.arrow(missing) if missing else None
         found = {name: fresh.column(name) if name in missing else kept[name] for name in columns}  # type: ignore[union-attr]
         kept.update({name: array for name, array in found.items() if name != VECTOR})
         with self._lock:
-            self._kept[key] = (view.version, kept)
+            self._kept[key] = (view.identity, kept)
             self._kept.move_to_end(key)
             while len(self._kept) > _CACHED_COLLECTIONS:
                 self._kept.popitem(last=False)
@@ -80,11 +80,11 @@ class ColumnCache:
         key = view.schema.uuid
         with self._lock:
             known = self._plain_norms.get(key)
-        if known is not None and known[0] == view.version:
+        if known is not None and known[0] is view.identity:
             return known[1]
         plain = _norms_are_plain(view)
         with self._lock:
-            self._plain_norms[key] = (view.version, plain)
+            self._plain_norms[key] = (view.identity, plain)
             while len(self._plain_norms) > _CACHED_COLLECTIONS:
                 self._plain_norms.popitem(last=False)
         return plain

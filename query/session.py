@@ -19,16 +19,20 @@ from query.own_statements import parse
 from query.parameters import check_names
 from query.parser import Parsed, Parser
 from query.ports import ModelStatements, Procedure, ScalarFunction, SystemTable
+from query.predicates import to_predicate
 from query.procedures import binding
 from query.processor import Processor
 from query.relations import CollectionRelation, ColumnCache
 from query.result import QueryResult
+from query.simple_condition import simple_condition
 from query.statements import Argument, Call, CreateModel, DropModel, Query, Statement
 from query.system import training_data
 from query.system.collections import Collections, Datasets
+from query.time_travel import PastSnapshots
+from query.where_text import selection_of
 from storage_engine.engine import Engine
 from storage_engine.errors import DatabaseClosedError, InvalidArgumentError
-from storage_engine.filters.evaluate import evaluate
+from storage_engine.filters.selection import Selection
 from storage_engine.snapshot import CollectionView, Snapshot
 
 _OWN_TABLES: tuple[SystemTable, ...] = (Collections(), Datasets())
@@ -79,6 +83,7 @@ class Session:
         self._procedures = {procedure.name: procedure for procedure in procedures}
         self._models = models
         self._cache = ColumnCache()
+        self._past = PastSnapshots(engine)
         self._functions = tuple(functions)
         self._limits = limits or Limits()
         self._lock = Lock()
@@ -115,15 +120,15 @@ class Session:
         results = [self._run(statement, given) for statement in statements]
         return results[-1]
 
-    def mask(
+    def selection(
         self,
         view: CollectionView,
         *,
         where: str | None = None,
         filter: Mapping[str, object] | None = None,  # noqa: A002 - the word of the public interface
         parameters: Mapping[str, object] | None = None,
-    ) -> NDArray[np.bool_] | None:
-        """Which slots of a collection a condition and a filter select.
+    ) -> Selection | None:
+        """Which rows of a collection a condition and a filter select.
 
         Args:
             view: The collection at a version.
@@ -132,33 +137,43 @@ class Session:
             parameters: Values of the ``$names`` in ``where``.
 
         Returns:
-            bool of shape (slot_count,), where both hold; ``None`` where neither is given. Slots of dead rows may be
-            either.
+            The live slots where both hold; ``None`` where neither is given. The same question about the same rows is
+            answered from memory.
 
         Raises:
             SqlSyntaxError: ``where`` is no condition; with line and column.
             InvalidFilterError: ``filter`` is no filter.
             UnknownColumnError: A column is not there.
         """
-        masks = []
+        found = []
         given = dict(parameters or {})
         if where is None:
             check_names([], given)
         else:
-            parsed, condition = self._duckdb().parser.condition(where, view.schema.name)
-            check_names([parsed.names.parameters], given)
-            catalog = self._catalog(self._engine.snapshot())
-            masks.append(self._duckdb().processor.mask(parsed, condition, view, catalog, given))
+            found.append(self._where(view, where, given))
         if filter is not None:
-            masks.append(self._filtered(view, filter))
-        if not masks:
-            return None
-        return masks[0] if len(masks) == 1 else masks[0] & masks[1]
+            found.append(self._filtered(view, filter))
+        if len(found) == 2:
+            return Selection(found[0].mask & found[1].mask)
+        return found[0] if found else None
+
+    def mask(
+        self,
+        view: CollectionView,
+        *,
+        where: str | None = None,
+        filter: Mapping[str, object] | None = None,  # noqa: A002 - the word of the public interface
+        parameters: Mapping[str, object] | None = None,
+    ) -> NDArray[np.bool_] | None:
+        """What :meth:`selection` selects as flags, bool of shape (slot_count,), read-only."""
+        found = self.selection(view, where=where, filter=filter, parameters=parameters)
+        return None if found is None else found.mask
 
     def close(self) -> None:
         """Free DuckDB's memory; later calls raise DatabaseClosedError. Idempotent."""
         with self._lock:
             self._closed = True
+            self._past.close()
             if self._started is not None:
                 self._started.connection.close()
 
@@ -179,21 +194,33 @@ class Session:
                 self._started = _Started(connection, parser, Processor(connection, functions))
             return self._started
 
-    def _filtered(self, view: CollectionView, mapping: Mapping[str, object]) -> NDArray[np.bool_]:
+    def _where(self, view: CollectionView, text: str, parameters: Mapping[str, object]) -> Selection:
+        started = self._duckdb()
+        if not parameters:
+            node = simple_condition(text, started.connection.words.reserved)
+            relation = CollectionRelation(view, self._cache)
+            predicate = None if node is None else to_predicate(node, relation.schema, (), {})
+            if predicate is not None:
+                return selection_of(relation, predicate)
+        parsed, condition = started.parser.condition(text, view.schema.name)
+        check_names([parsed.names.parameters], parameters)
+        catalog = self._catalog(self._engine.snapshot())
+        return started.processor.selection(parsed, condition, view, catalog, parameters)
+
+    def _filtered(self, view: CollectionView, mapping: Mapping[str, object]) -> Selection:
         predicate = parse_filter(mapping)
-        relation = CollectionRelation(view, self._cache)
         try:
-            return evaluate(predicate, relation.column_over_slots, view.slot_count)
+            return selection_of(CollectionRelation(view, self._cache), predicate)
         except InvalidArgumentError as error:
             raise InvalidFilterError(error.what, fix=error.fix, value=error.value) from error
 
-    def _catalog(self, snapshot: Snapshot) -> Catalog:
-        return Catalog(snapshot, self._tables, self._cache)
+    def _catalog(self, snapshot: Snapshot, parameters: Mapping[str, object] | None = None) -> Catalog:
+        return Catalog(snapshot, self._tables, self._cache, self._past.reader(parameters or {}))
 
     def _parameters_of(self, statement: Statement, tables: Sequence[str]) -> set[str]:
         match statement:
             case Query():
-                return set(self._duckdb().parser.query(statement, tables).names.parameters)
+                return set(self._duckdb().parser.query(statement, tables).names.parameters) | statement.parameters
             case Call(arguments=arguments):
                 binding.find(statement, self._procedures)
                 return binding.parameter_names(arguments)
@@ -216,7 +243,7 @@ class Session:
                 return QueryResult(self._model_statements().drop_model(name, if_exists=if_exists))
 
     def _query(self, query: Query, parameters: Mapping[str, object]) -> QueryResult:
-        catalog = self._catalog(self._engine.snapshot())
+        catalog = self._catalog(self._engine.snapshot(), parameters)
         parsed: Parsed = self._duckdb().parser.query(query, catalog.names())
         return self._duckdb().processor.run(parsed, catalog, parameters)
 

@@ -42,10 +42,12 @@ class Query:
     Args:
         source: The whole statement.
         body: The same without ``EXPLAIN``; equal to ``source`` where there is none.
+        parameters: Names of parameters that DuckDB does not see: those of ``AT (VERSION => $v)``.
     """
 
     source: Source
     body: Source
+    parameters: frozenset[str] = frozenset()
 
     @property
     def explains(self) -> bool:

@@ -1,8 +1,11 @@
-"""Conditions as slot masks: by the predicate tree where it means the same, otherwise by DuckDB."""
+"""Conditions as selections of slots: by the predicate tree where it means the same, otherwise by DuckDB.
+
+What a condition selects is kept with the state of the rows, wherever it depends on nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from query.relations import CollectionRelation, chosen
 from query.source import Replacement, Source
 from query.syntax_tree import Node, columns_in, walk
 from storage_engine.filters.evaluate import evaluate
+from storage_engine.filters.expression import Predicate, canonical_text
+from storage_engine.filters.selection import Selection
 
 _SLOT = "_slot"  # no column can have this name: a leading underscore is reserved
 _WRAPPED_KEYS = frozenset({"type", "cte_map", "select_list", "from_table", "where_clause", "aggregate_handling"})
@@ -81,16 +86,17 @@ def has_pattern(node: Node) -> bool:
     return any(item.get("class") == "STAR" for item in walk(node))
 
 
-def slot_mask(
+def slot_selection(
     relation: CollectionRelation,
     condition: Condition,
     name: str,
     alias: str,
     parameters: Mapping[str, object],
     others: Mapping[str, pa.Table],
+    plain: bool,
     run: Run,
-) -> NDArray[np.bool_]:
-    """Which slots satisfy a condition: shape (slot_count,); false for dead slots where DuckDB decided.
+) -> Selection:
+    """Which live slots satisfy a condition.
 
     Args:
         relation: The rows.
@@ -99,15 +105,62 @@ def slot_mask(
         alias: What the query calls it.
         parameters: Bound values, of the whole query.
         others: Further tables that the condition reads.
+        plain: Whether the condition calls only functions that give the same for the same arguments.
         run: Runs a query in DuckDB.
 
     Raises:
         duckdb.Error: The condition cannot be evaluated; see :mod:`query.duckdb_errors`.
     """
-    count = relation.view.slot_count
-    predicate = to_predicate(condition.node, relation.schema, {name.lower(), alias.lower()}, parameters)
+    qualifiers = {name.lower(), alias.lower()}
+    predicate = to_predicate(condition.node, relation.schema, qualifiers, parameters)
     if predicate is not None:
-        return evaluate(predicate, relation.column_over_slots, count)
+        return selection_of(relation, predicate)
+
+    def make() -> NDArray[np.bool_]:
+        return _by_duckdb(relation, condition, name, alias, parameters, others, run)
+
+    if plain and not others and _reads_rows_only(condition.node, relation, qualifiers):
+        return relation.view.selection(f"sql {name} {alias} {condition.text}", make)
+    return Selection(make())
+
+
+def selection_of(relation: CollectionRelation, predicate: Predicate) -> Selection:
+    """Which live slots satisfy a predicate.
+
+    Raises:
+        UnknownColumnError, InvalidArgumentError: See :func:`storage_engine.filters.evaluate.evaluate`.
+    """
+
+    def make() -> NDArray[np.bool_]:
+        return evaluate(predicate, relation.column_over_slots, relation.view.slot_count)
+
+    if relation.constants or relation.absent:  # columns of their own: the same text may select other rows
+        return Selection(make(), relation.view.live())
+    return relation.view.selection(f"predicate {canonical_text(predicate)}", make)
+
+
+def _reads_rows_only(node: Node, relation: CollectionRelation, qualifiers: Collection[str]) -> bool:
+    """Whether a condition depends on stored columns alone: on no parameter, and on no name that means the time."""
+    nodes = list(walk(node))
+    columns = {field.name.lower() for field in relation.schema}
+    named = [str(item["column_names"][-1]).lower() for item in nodes if item.get("column_names")]
+    return (
+        not (relation.constants or relation.absent)
+        and columns_in(nodes, qualifiers) is not None
+        and columns.issuperset(named)
+        and all(item.get("class") not in {"PARAMETER", "SUBQUERY"} for item in nodes)
+    )
+
+
+def _by_duckdb(
+    relation: CollectionRelation,
+    condition: Condition,
+    name: str,
+    alias: str,
+    parameters: Mapping[str, object],
+    others: Mapping[str, pa.Table],
+    run: Run,
+) -> NDArray[np.bool_]:
     slots = np.flatnonzero(relation.view.live())
     columns = columns_in(walk(condition.node), {name.lower(), alias.lower()})
     table = relation.read(chosen(relation, columns)).append_column(_SLOT, pa.array(slots))
@@ -118,6 +171,6 @@ def slot_mask(
         {**others, name: table},
         {key: value for key, value in parameters.items() if key in wanted},
     )
-    mask = np.zeros(count, np.bool_)
+    mask = np.zeros(relation.view.slot_count, np.bool_)
     mask[found.column(0).to_numpy()] = True
     return mask

@@ -38,8 +38,21 @@ OpenSegment: TypeAlias = Callable[[SegmentReference, int], SealedChunk]
 _NOW = LIVE - 1  # a reader at this LSN sees exactly the rows that nothing has ended yet
 
 
-def apply(catalog: Catalog, lsn: int, operations: Sequence[LoggedOperation], open_segment: OpenSegment) -> Catalog:
+def apply(
+    catalog: Catalog,
+    lsn: int,
+    operations: Sequence[LoggedOperation],
+    open_segment: OpenSegment,
+    time: float = 0.0,
+) -> Catalog:
     """Return the catalog at ``lsn``; catalogs before it stay valid. Under the engine's write lock.
+
+    Args:
+        catalog: The one before.
+        lsn: The commit's.
+        operations: Resolved.
+        open_segment: Maps segments that operations name.
+        time: When the commit was made, seconds since the epoch.
 
     Raises:
         DamagedError: A segment that an operation names is missing or damaged.
@@ -47,7 +60,7 @@ def apply(catalog: Catalog, lsn: int, operations: Sequence[LoggedOperation], ope
     draft = _Draft(catalog, lsn, open_segment)
     for operation in operations:
         draft.take(operation)
-    return Catalog(lsn, draft.collections, draft.tables, draft.files)
+    return Catalog(lsn, draft.collections, draft.tables, draft.files, time)
 
 
 class _Draft:

@@ -97,12 +97,14 @@ class Catalog:
         collections: By name.
         tables: Keyed tables by name.
         files: Attached files by (kind, name), in the order they were attached.
+        time: When the newest commit was made, seconds since the epoch; 0 if unknown.
     """
 
     lsn: int = 0
     collections: Mapping[str, CollectionState] = field(default_factory=dict)
     tables: Mapping[str, TableState] = field(default_factory=dict)
     files: Mapping[tuple[str, str], FileReference] = field(default_factory=dict)
+    time: float = 0.0
 
     def by_uuid(self, uuid: str) -> CollectionState | None:
         """The collection of that uuid. Cost: O(collections)."""

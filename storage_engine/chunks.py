@@ -65,6 +65,9 @@ class Chunk(Protocol):
     def moved(self, start: int, first: int = 0) -> Chunk:
         """The rows from position ``first`` on as slots from ``start`` on, for a store that takes over."""
 
+    def forked(self, count: int, lsn: int) -> Chunk:
+        """The first ``count`` rows as of ``lsn``, whose later deaths are nobody else's; nothing can be appended."""
+
     def ids(self, positions: NDArray[np.int64]) -> list[str]:
         """Ids of rows."""
 
@@ -80,6 +83,9 @@ class LookupChunk(Chunk, Protocol):
 
     def moved(self, start: int, first: int = 0) -> LookupChunk:
         """The same rows as slots from ``start`` on; ``first`` is 0, since a segment is never cut."""
+
+    def forked(self, count: int, lsn: int) -> LookupChunk:
+        """See :class:`Chunk`; ``count`` is all of them."""
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """The newest row of each id, shape (len(ids),); -1 where there is none.
@@ -171,6 +177,17 @@ class FreshChunk:
         twin._ids = self._ids[first:] if first else self._ids
         return twin
 
+    def forked(self, count: int, lsn: int) -> FreshChunk:
+        """See :class:`Chunk`. Vectors, norms and births are shared, deaths copied."""
+        twin = FreshChunk.__new__(FreshChunk)
+        twin.start = self.start
+        twin.count = count
+        twin._vectors, twin._norms, twin._born = self._vectors[:count], self._norms[:count], self._born[:count]
+        twin._died = deaths_until(self._died[:count], lsn)
+        twin._has_died = bool((twin._died != LIVE).any())
+        twin._ids = self._ids[:count]
+        return twin
+
     def extend(self, ids: Sequence[str], vectors: NDArray[np.float32], norms: NDArray[np.float32], lsn: int) -> None:
         """Append rows; the caller has seen that they fit."""
         end = self.count + len(ids)
@@ -179,3 +196,10 @@ class FreshChunk:
         self._born[self.count : end] = lsn
         self._ids.extend(ids)
         self.count = end
+
+
+def deaths_until(died: NDArray[np.int64], lsn: int) -> NDArray[np.int64]:
+    """A copy of deaths in which those after ``lsn`` have not happened."""
+    copied = died.copy()
+    copied[copied > lsn] = LIVE
+    return copied

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from storage_engine.batch import Operation
 from storage_engine.bulk import rough_size
+from storage_engine.catalog import Catalog
 
 GROUP_BYTES = 1 << 20
 
@@ -21,14 +22,17 @@ class CommitRequest:
 
     Attributes:
         operations: As the caller gave them.
+        check: Called with the newest state before the batch is resolved; what it raises refuses the batch. Such a batch
+            has a group of its own.
         version: Of the commit, once it is done; 0 before.
         error: Why it was refused, if it was.
     """
 
-    __slots__ = ("_turn", "error", "operations", "version")
+    __slots__ = ("_turn", "check", "error", "operations", "version")
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation], check: Callable[[Catalog], None] | None = None) -> None:
         self.operations = operations
+        self.check = check
         self.version = 0
         self.error: BaseException | None = None
         self._turn = threading.Lock()
@@ -87,7 +91,7 @@ class CommitQueue:
     def _take(self) -> list[CommitRequest]:
         with self._lock:
             group, size = [self._waiting.popleft()], 0
-            while self._waiting:
+            while self._waiting and group[0].check is None and self._waiting[0].check is None:
                 size += rough_size(group[-1].operations)
                 if size > GROUP_BYTES:
                     break

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage_engine.apply import apply
 from storage_engine.batch import AttachFile, FileReference, Operation, PutRows
@@ -115,9 +115,14 @@ class Committer:
         """Why nothing can be committed any more; empty while it can."""
         return self._poison
 
-    def commit(self, operations: Sequence[Operation]) -> int:
-        """Make a batch durable and visible; see :meth:`storage_engine.engine.Engine.commit`."""
-        request = CommitRequest(operations)
+    def commit(self, operations: Sequence[Operation], check: Callable[[Catalog], None] | None = None) -> int:
+        """Make a batch durable and visible; see :meth:`storage_engine.engine.Engine.commit`.
+
+        Args:
+            operations: The batch.
+            check: See :class:`storage_engine.commit_queue.CommitRequest`.
+        """
+        request = CommitRequest(operations, check)
         self._queue.run(request)
         if request.error is not None:
             raise request.error
@@ -179,7 +184,7 @@ class Committer:
         """
         collections = {name: states.get(state.schema.uuid, state) for name, state in self.catalog.collections.items()}
         tables = {name: state.without_history() for name, state in self.catalog.tables.items()}
-        self.catalog = Catalog(self.catalog.lsn, collections, tables, self.catalog.files)
+        self.catalog = replace(self.catalog, collections=collections, tables=tables)
         self._snapshot = Snapshot(self.catalog)
 
     def check_usable(self) -> None:
@@ -231,6 +236,8 @@ class Committer:
         for request in group:
             lsn = self._log.last_lsn + len(accepted) + 1
             try:
+                if request.check is not None:
+                    request.check(self.catalog)
                 operations, after = resolver.resolve(request.operations)
                 operations, payload = self._encoded(operations, lsn)
             except Exception as error:  # noqa: BLE001 - raised again in the thread that gave the batch
@@ -241,13 +248,14 @@ class Committer:
             payloads.append(payload)
         if not accepted:
             return
+        now = self._clock()
         try:
-            self._log.append(payloads, time=self._clock(), sync=self._sync_each)
+            self._log.append(payloads, time=now, sync=self._sync_each)
         except DatabaseError as error:
             if self._log.poisoned:
                 self.give_up(error.what)
             raise
-        self._publish(accepted)
+        self._publish(accepted, now)
 
     def _encoded(self, operations: list[LoggedOperation], lsn: int) -> tuple[list[LoggedOperation], bytes]:
         if size_of(operations) > BATCH_BYTES:
@@ -261,13 +269,13 @@ class Committer:
             )
         return operations, payload
 
-    def _publish(self, accepted: Sequence[tuple[CommitRequest, list[LoggedOperation]]]) -> None:
+    def _publish(self, accepted: Sequence[tuple[CommitRequest, list[LoggedOperation]]], now: float) -> None:
         opener = segment_opener(self._disk)
         catalog = self.catalog
         for _, operations in accepted:
             self.named[self._log.number] |= named_files(operations)
             try:
-                catalog = apply(catalog, catalog.lsn + 1, operations, opener)
+                catalog = apply(catalog, catalog.lsn + 1, operations, opener, now)
             except DatabaseError as error:
                 self.give_up(error.what)
                 raise CommitUnknownError(

@@ -11,10 +11,14 @@ QStoreError
 ├── NotFoundError (LookupError)
 │   ├── UnknownCollectionError
 │   ├── UnknownIdError
-│   └── UnknownColumnError
+│   ├── UnknownColumnError
+│   └── UnknownVersionError               never there, or not kept any more
 ├── AlreadyExistsError
+├── TransactionError                      a transaction inside another one, or what cannot be part of one
+├── ConflictError                         a transaction meets what others committed meanwhile; nothing was written
 └── DatabaseError                         the directory or the handle, not the value
     ├── NotADatabaseError
+    ├── UnsafeDirectoryError              others may write to it, or its file system keeps no promise
     ├── FormatTooNewError
     ├── DatabaseLockedError               a second writer
     ├── ReadOnlyError
@@ -88,8 +92,20 @@ class UnknownColumnError(NotFoundError):
     """No column of that name."""
 
 
+class UnknownVersionError(NotFoundError):
+    """No such version: it is in the future, or it was given up."""
+
+
 class AlreadyExistsError(QStoreError):
     """A name is taken."""
+
+
+class TransactionError(QStoreError):
+    """A transaction was begun inside another one, or something was asked that cannot be part of one."""
+
+
+class ConflictError(QStoreError):
+    """Another commit changed the same ids, records or collections after the transaction began; nothing was written."""
 
 
 class DatabaseError(QStoreError):
@@ -98,6 +114,10 @@ class DatabaseError(QStoreError):
 
 class NotADatabaseError(DatabaseError):
     """The path is a file, or a directory that holds something else."""
+
+
+class UnsafeDirectoryError(DatabaseError):
+    """The directory is on a network file system, or every user of the machine may write to it."""
 
 
 class FormatTooNewError(DatabaseError):

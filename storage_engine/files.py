@@ -16,6 +16,7 @@ import os
 import re
 import stat
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -240,6 +241,38 @@ def _descriptor(operation: str, handle: Handle) -> int:
     if handle.descriptor < 0:
         raise DiskError(operation, handle.name, errno.EBADF, "the handle is closed")
     return handle.descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFacts:
+    """What must be known of a directory before a database is trusted to it.
+
+    Args:
+        world_writable: Whether every user of the machine may change it.
+        file_system: Its type, like ``ext4``; empty where the system does not say.
+    """
+
+    world_writable: bool
+    file_system: str
+
+
+def directory_facts(path: str | os.PathLike[str]) -> DirectoryFacts:
+    """Look at a directory from outside.
+
+    Raises:
+        DiskError: It is not there, or may not be looked at.
+    """
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        raise _refused("stat", os.fspath(path), error) from error
+    device = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        mounts = ""  # not Linux
+    kinds = [line.partition(" - ")[2].split(" ")[0] for line in mounts.splitlines() if line.split(" ")[2] == device]
+    return DirectoryFacts(bool(found.st_mode & stat.S_IWOTH), kinds[-1] if kinds else "")
 
 
 def _refused(operation: str, name: str, error: OSError) -> DiskError:

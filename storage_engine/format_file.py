@@ -21,9 +21,12 @@ from storage_engine.lock import LOCK_NAME
 
 FORMAT_NAME = "FORMAT"
 MAJOR = 1
-MINOR = 0
+MINOR = 1
 KNOWN_FEATURES = 0
 """Required feature flags that this version understands; none is defined yet."""
+
+KEEPS_VERSIONS = 1
+"""Optional feature flag: manifests name what is kept of the past, segments say their columns."""
 
 _MAGIC = b"QSTOREDB"
 _LAYOUT = struct.Struct("<8s16sHHQQd4xI")
@@ -47,7 +50,7 @@ class Format:
     major: int = MAJOR
     minor: int = MINOR
     required: int = 0
-    optional: int = 0
+    optional: int = KEEPS_VERSIONS
 
 
 def pack_format(value: Format) -> bytes:

@@ -42,8 +42,8 @@ class BuiltGraph:
     """A segment with its graph, ready to be published.
 
     Args:
-        chunk: The segment, from slot 0 on, as of ``lsn``.
-        graph: Its graph.
+        chunk: The segment, from slot 0 on, as of ``lsn``; ``None`` if no row is left.
+        graph: Its graph, if it has one.
         kept: Which slots of the state it was built from are its rows, ascending; ``None`` if it is the first segment
             of that state itself.
         replaced: How many segments it stands for.
@@ -51,8 +51,8 @@ class BuiltGraph:
         lsn: Rows that had died by then are left out.
     """
 
-    chunk: SealedChunk
-    graph: SegmentGraph
+    chunk: SealedChunk | None
+    graph: SegmentGraph | None
     kept: NDArray[np.int64] | None
     replaced: int
     covered: int
@@ -79,6 +79,8 @@ def build(
     manifest: Manifest,
     threads: int,
     progress: Callable[[int, int], None],
+    *,
+    rewrite: bool = False,
 ) -> BuiltGraph | None:
     """Build the graph of the rows that the newest manifest has of a collection.
 
@@ -88,9 +90,10 @@ def build(
         manifest: The newest one.
         threads: For the builder; 1 gives the same graph each time.
         progress: See :func:`storage_engine.index.builder.build_graph`; what it raises ends the work.
+        rewrite: Leave every dead row out, and build the graph only where the collection is large enough for one.
 
     Returns:
-        ``None`` if the manifest has no live row of the collection.
+        ``None`` if the manifest has no live row of the collection, unless ``rewrite`` is set and it has dead ones.
 
     Raises:
         DiskError, DamagedError: Nothing names what was written so far.
@@ -102,16 +105,18 @@ def build(
     covered = sum(chunk.count for chunk in parts)
     kept = np.flatnonzero(state.rows.died_in(0, covered) > manifest.last_lsn)
     if not len(kept):
-        return None
-    if replaced == 1 and len(kept) >= (1 - DEAD_SHARE) * covered:
+        return BuiltGraph(None, None, kept, replaced, covered, manifest.last_lsn) if rewrite and covered else None
+    if replaced == 1 and not rewrite and len(kept) >= (1 - DEAD_SHARE) * covered:
         chunk, chosen = parts[0], None
     else:
         chunk, chosen = _joined(disk, state, parts, kept), kept
-    chunk.confirm(None)
-    vectors, norms = chunk.segment.mapped_vectors, chunk.segment.norms
-    links = build_graph(vectors, norms, state.schema.metric, state.schema.graph, threads, progress)
-    file = store_file(disk, f"idx/{uuid.uuid4().hex}.graph", links.to_bytes())
-    graph = SegmentGraph(disk, GraphFile(file, (chunk.reference.uuid,), chunk.count), state.schema.metric)
+    graph = None
+    if not rewrite or len(kept) >= state.schema.graph.minimum_rows:
+        chunk.confirm(None)
+        vectors, norms = chunk.segment.mapped_vectors, chunk.segment.norms
+        links = build_graph(vectors, norms, state.schema.metric, state.schema.graph, threads, progress)
+        file = store_file(disk, f"idx/{uuid.uuid4().hex}.graph", links.to_bytes())
+        graph = SegmentGraph(disk, GraphFile(file, (chunk.reference.uuid,), chunk.count), state.schema.metric)
     return BuiltGraph(chunk, graph, chosen, replaced, covered, manifest.last_lsn)
 
 
@@ -122,12 +127,15 @@ def succeed(current: CollectionState, built: BuiltGraph) -> CollectionState:
         if not isinstance(first, SealedChunk):
             raise TypeError("the first rows are not sealed")
         chunk = first.moved(0)
+        chunk.graph = built.graph
+    elif built.chunk is None:
+        chunk = None
     else:
         chunk = built.chunk
         chunk.take_over(current.rows.died_in(0, built.covered)[built.kept])
         chunk.dirty = chunk.died_after(built.lsn)
-    chunk.graph = built.graph
-    store = current.rows.succeeded([chunk], built.covered)
+        chunk.graph = built.graph
+    store = current.rows.succeeded([] if chunk is None else [chunk], built.covered)
     return dataclasses.replace(current, rows=store, slot_count=store.slot_count, cache={})
 
 
@@ -137,9 +145,10 @@ def manifest_with(before: Manifest, uuid: str, built: BuiltGraph) -> Manifest:
     for one in before.collections:
         if one.schema.uuid == uuid:
             deletes = one.segments[0].deletes if built.kept is None else None
-            first = SealedSegment(built.chunk.reference, deletes)
-            segments = (first, *one.segments[built.replaced :])
-            collections.append(SealedCollection(one.schema, segments, built.graph.file))
+            first = () if built.chunk is None else (SealedSegment(built.chunk.reference, deletes),)
+            segments = (*first, *one.segments[built.replaced :])
+            graph = None if built.graph is None else built.graph.file
+            collections.append(SealedCollection(one.schema, segments, graph))
         else:
             collections.append(one)
     return dataclasses.replace(before, number=before.number + 1, collections=tuple(collections))

@@ -6,35 +6,60 @@ import errno
 import os
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from storage_engine.catalog import Catalog
 from storage_engine.committer import Committer
-from storage_engine.errors import DamagedError, NotADatabaseError
-from storage_engine.files import ROOT, Disk, DiskError, RealDisk
-from storage_engine.format_file import FORMAT_NAME, Format, is_blank, read_format, write_format
+from storage_engine.errors import DamagedError, NotADatabaseError, UnsafeDirectoryError
+from storage_engine.files import ROOT, Disk, DiskError, RealDisk, directory_facts
+from storage_engine.format_file import (
+    FORMAT_NAME,
+    KEEPS_VERSIONS,
+    MINOR,
+    Format,
+    is_blank,
+    read_format,
+    write_format,
+)
+from storage_engine.history.archive import Archive
 from storage_engine.lock import WriterLock
 from storage_engine.manifest.manifest import Manifest, manifest_name
 from storage_engine.manifest.reader import read_manifest
 from storage_engine.manifest.writer import write_manifest
 from storage_engine.recovery import LogPosition, Recovered, recover
+from storage_engine.repair import keep_prefix
 from storage_engine.staged_file import store_file
 from storage_engine.sweeping import FOLDERS, sweep
 from storage_engine.wal.reader import LogEnd, LogReader
-from storage_engine.wal.record import log_name, log_number
+from storage_engine.wal.record import FILE_HEADER_BYTES, log_name, log_number
 from storage_engine.wal.watermark import Watermark, read_watermark
 from storage_engine.wal.writer import LogWriter
 from storage_engine.writable import Writable
 
+NETWORK_FILE_SYSTEMS = frozenset(
+    (
+        *("nfs", "nfs3", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ncpfs", "ceph", "lustre", "gpfs", "beegfs"),
+        *("glusterfs", "orangefs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone"),
+    )
+)
+"""Where locks, syncs or mapped memory do not mean what they mean on a local disk."""
 
-def open_directory(path: str | os.PathLike[str], *, create: bool) -> RealDisk:
+
+def open_directory(path: str | os.PathLike[str], *, create: bool, unsafe_fs: bool = False) -> RealDisk:
     """The directory as a disk, made if it is missing and ``create`` is set.
+
+    Args:
+        path: The directory.
+        create: Whether it may be made.
+        unsafe_fs: Whether it may be on a network file system.
 
     Raises:
         NotADatabaseError: It is missing, or a file.
+        UnsafeDirectoryError: Every user may write to it, or it is on a network file system.
         DiskError: It may not be entered.
     """
     try:
-        return RealDisk(path, create=create)
+        disk = RealDisk(path, create=create)
     except DiskError as error:
         if not error.missing and not error.errno == errno.ENOTDIR:
             raise
@@ -44,12 +69,50 @@ def open_directory(path: str | os.PathLike[str], *, create: bool) -> RealDisk:
             fix="Give the path of a database, or of a new directory inside one that exists.",
             value=os.fspath(path),
         ) from error
+    try:
+        _refuse_unsafe(disk.path, unsafe_fs)
+    except BaseException:
+        disk.shut()
+        raise
+    return disk
+
+
+def _refuse_unsafe(path: os.PathLike[str], unsafe_fs: bool) -> None:
+    facts = directory_facts(path)
+    name = os.fspath(path)
+    if facts.world_writable:
+        raise UnsafeDirectoryError(
+            f"every user of this machine may write to {name!r}",
+            fix="Take that right away: chmod o-w, on a directory of your own.",
+            value=name,
+        )
+    if facts.file_system in NETWORK_FILE_SYSTEMS and not unsafe_fs:
+        raise UnsafeDirectoryError(
+            f"{name!r} is on a network file system ({facts.file_system}), which may lose commits and let two "
+            "processes write at once",
+            fix="Use a local disk; or open with unsafe_fs=True and answer for it yourself.",
+            value=name,
+        )
 
 
 def open_writable(
-    disk: Disk, *, create: bool, clock: Callable[[], float], sync_each: bool, build_threads: int | None
+    disk: Disk,
+    *,
+    create: bool,
+    clock: Callable[[], float],
+    sync_each: bool,
+    build_threads: int | None,
+    repair: bool = False,
 ) -> Writable:
     """Take the lock, then create or recover the database.
+
+    Args:
+        disk: Where.
+        create: Make an empty directory a database.
+        clock: Seconds since the epoch.
+        sync_each: Sync before acknowledging.
+        build_threads: For graphs.
+        repair: Give up what cannot be read, after what can; :mod:`storage_engine.repair`.
 
     Raises:
         NotADatabaseError: The directory holds something else, or is empty and ``create`` is not set.
@@ -65,14 +128,29 @@ def open_writable(
     try:
         if not disk.exists(FORMAT_NAME):
             write_format(disk, Format(uuid.uuid4().hex, clock()))
-        database_uuid = read_format(disk).database_uuid
+        found = read_format(disk)
+        if found.minor < MINOR:
+            # What is written from here on has what this minor version added; older ones may ignore it.
+            write_format(disk, replace(found, minor=MINOR, optional=found.optional | KEEPS_VERSIONS))
+        database_uuid = found.database_uuid
         for folder in FOLDERS:
             disk.make_directory(folder)
         disk.sync_directory(ROOT)
-        recovered = recover(disk, database_uuid, read_watermark(disk, database_uuid))
+        report = None
+        acknowledged = read_watermark(disk, database_uuid)
+        try:
+            recovered = recover(disk, database_uuid, acknowledged)
+        except DamagedError as error:
+            if not repair:
+                raise
+            report = keep_prefix(disk, database_uuid, error, clock())
+            acknowledged = report.version
+            recovered = recover(disk, database_uuid, acknowledged)
         if recovered is None:
             recovered = _begin(disk, database_uuid, clock())
-        return _resume(disk, lock, database_uuid, recovered, clock, sync_each, build_threads)
+        writable = _resume(disk, lock, database_uuid, recovered, acknowledged, clock, sync_each, build_threads)
+        writable.repaired = report
+        return writable
     except BaseException:
         lock.release()
         raise
@@ -111,6 +189,7 @@ def _resume(
     lock: WriterLock,
     database_uuid: str,
     recovered: Recovered,
+    acknowledged: int,
     clock: Callable[[], float],
     sync_each: bool,
     build_threads: int | None,
@@ -124,9 +203,12 @@ def _resume(
     if position.end.torn_bytes:
         name = log_name(position.number)
         _put_aside(disk, f"{name}-{position.end.offset}", disk.read(name, position.end.offset))
-    for folder in ("manifest", "wal"):
-        # A killed process may have named the files that recovery found without syncing their names.
-        disk.sync_directory(folder)
+    # A killed process may have named the newest manifest without syncing its name.
+    disk.sync_directory("manifest")
+    # Records come after a synced header, and the watermark and a manifest that names the log after synced records.
+    durable = position.end.last_lsn <= acknowledged and (
+        position.end.offset > FILE_HEADER_BYTES or position.number == recovered.manifest.wal_number
+    )
     log = LogWriter.resume(
         disk,
         position.number,
@@ -134,12 +216,15 @@ def _resume(
         end=position.end.offset,
         last_lsn=position.end.last_lsn,
         last_crc=position.end.last_crc,
+        anew=not durable,
     )
     watermark = Watermark(disk, database_uuid)
     # What recovery found is durable from here on and shown to everybody; readers may believe in it too.
     watermark.write(log.last_lsn)
     before = _manifest_before(disk, recovered.manifest)
-    sweep(disk, database_uuid, recovered.manifest, before, position.named)
+    archive = Archive(disk, database_uuid)
+    newest = archive.present(recovered.manifest)
+    sweep(disk, database_uuid, newest, before, position.named, archive)
     committer = Committer(
         disk,
         database_uuid,
@@ -150,8 +235,8 @@ def _resume(
         named=position.named,
         sync_each=sync_each,
     )
-    manifests = (before, recovered.manifest)
-    return Writable(disk, lock, committer, manifests, recovered.manifest_sha256, clock, build_threads)
+    manifests = (before, newest)
+    return Writable(disk, lock, committer, manifests, recovered.manifest_sha256, archive, clock, build_threads)
 
 
 def _manifest_before(disk: Disk, newest: Manifest) -> Manifest | None:

@@ -28,7 +28,7 @@ from storage_engine.segment.tables import read_tables
 from storage_engine.vector_store import VectorStore
 from storage_engine.wal.entry import LoggedOperation, decode_operations
 from storage_engine.wal.reader import LogEnd, LogReader
-from storage_engine.wal.record import FILE_HEADER_BYTES, LogEntry, log_name
+from storage_engine.wal.record import FILE_HEADER_BYTES, LogEntry, log_name, log_number
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Recovered:
         manifest_sha256: Its digest.
         position: Where the log ends.
         rejected: Newer manifests that could not be used; every commit in them was read from the log instead.
-        stillborn: A log file that a crash left before it got its header; holds nothing.
+        stillborn: A log file that was left while it was being made; holds nothing.
     """
 
     catalog: Catalog
@@ -88,20 +88,20 @@ def recover(disk: Disk, database_uuid: str, acknowledged: int) -> Recovered | No
         return None
     choice, catalog, position = start
     manifest = choice.manifest
+    acknowledged = max([acknowledged, *(one.manifest.last_lsn for one in choice.rejected if one.manifest)])
     reader = LogReader(disk, position.number, database_uuid)
     while True:
         for entry in reader.entries():
             catalog = replay(disk, catalog, entry, position)
         following = log_name(position.number + 1)
         if not disk.exists(following):
+            _check_reached(position.number, choice)
+            refuse_gap(disk, position.number)
             position.end = reader.finish(acknowledged)
             return Recovered(catalog, manifest, choice.sha256, position, choice.rejected)
-        try:
-            after = LogReader(disk, position.number + 1, database_uuid)
-        except DamagedError:
-            if disk.exists(log_name(position.number + 2)):
-                raise
-            # A log gets its first record only after its header is durable; without one, it was just being created.
+        after = successor(disk, position.number, reader.last_lsn, database_uuid)
+        if after is None:
+            _check_reached(position.number, choice)
             position.end = reader.finish(acknowledged)
             stillborn = position.number + 1
             return Recovered(catalog, manifest, choice.sha256, position, choice.rejected, stillborn)
@@ -111,6 +111,50 @@ def recover(disk: Disk, database_uuid: str, acknowledged: int) -> Recovered | No
         reader = after
         position.number, position.seed = reader.header.number, reader.header.crc
         position.named[position.number] = set()
+
+
+def _check_reached(last_log: int, choice: ManifestChoice) -> None:
+    """A log that a passed-over manifest names was there: without it, nobody knows how many commits are missing."""
+    for rejected in choice.rejected:
+        if rejected.manifest is not None and rejected.manifest.wal_number > last_log:
+            raise rejected.error
+
+
+def refuse_gap(disk: Disk, number: int) -> None:
+    """Check that no later log stands behind a missing one, log ``number`` being the last that was read.
+
+    The newest manifest and the one before have all their logs. Older ones are kept for the versions that they lead to,
+    and need not lead to the newest state.
+
+    Raises:
+        DamagedError: There is one.
+    """
+    later = [found for entry in disk.list("wal") if (found := log_number(entry)) is not None and found > number]
+    if later and min(later) > number + 1:  # the next one may have been begun just now
+        name = log_name(number + 1)
+        raise _damaged(f"{name} is missing although {log_name(min(later))} is there: commits cannot be read", name)
+
+
+def successor(disk: Disk, number: int, last_lsn: int, database_uuid: str) -> LogReader | None:
+    """The log after log ``number``, whose valid records end with ``last_lsn``; the file is there.
+
+    Returns:
+        ``None`` if the file holds nothing and never did. A log gets its first record only after its header is durable:
+        without one, it was just being created. If the log before goes on beyond its beginning, it could not be made
+        durable and was given up.
+
+    Raises:
+        DamagedError: The file is damaged.
+    """
+    name = log_name(number + 1)
+    try:
+        after = LogReader(disk, number + 1, database_uuid)
+    except DamagedError:
+        if disk.exists(log_name(number + 2)) or disk.size(name) > FILE_HEADER_BYTES:
+            raise
+        return None
+    given_up = after.header.first_lsn <= last_lsn and disk.size(name) == FILE_HEADER_BYTES
+    return None if given_up else after
 
 
 def begin(disk: Disk, database_uuid: str) -> tuple[ManifestChoice, Catalog, LogPosition] | None:
@@ -148,7 +192,7 @@ def replay(disk: Disk, catalog: Catalog, entry: LogEntry, position: LogPosition)
     operations = decode_operations(entry.payload)
     position.named[position.number] |= named_files(operations)
     try:
-        return apply(catalog, entry.lsn, operations, segment_opener(disk))
+        return apply(catalog, entry.lsn, operations, segment_opener(disk), entry.time)
     except KeyError as error:
         name = log_name(position.number)
         raise _damaged(f"{name} at offset {entry.offset} changes {error}, which does not exist", name) from error
@@ -184,7 +228,7 @@ def load_manifest(disk: Disk, manifest: Manifest) -> Catalog:
             table = KeyedTable(texts, manifest.last_lsn)
             tables[name] = TableState(table, table.live_count, manifest.last_lsn)
     files = {(file.kind, file.name): file for file in manifest.files}
-    return Catalog(manifest.last_lsn, collections, tables, files)
+    return Catalog(manifest.last_lsn, collections, tables, files, manifest.last_time)
 
 
 def _collection(disk: Disk, sealed: SealedCollection, lsn: int) -> CollectionState:

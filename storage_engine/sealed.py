@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from storage_engine.chunks import LIVE
+from storage_engine.chunks import LIVE, deaths_until
 from storage_engine.files import Disk
 from storage_engine.graph_file import SegmentGraph
 from storage_engine.manifest.manifest import SealedSegment
@@ -69,6 +69,13 @@ class SealedChunk:
         twin.graph = self.graph
         twin._died = self._died
         twin._dead = self._dead
+        return twin
+
+    def forked(self, count: int, lsn: int) -> SealedChunk:
+        """See :class:`storage_engine.chunks.Chunk`."""
+        twin = self.moved(self.start)
+        if self._died is not None:
+            twin.take_over(deaths_until(self._died[:count], lsn))
         return twin
 
     @property

@@ -75,6 +75,7 @@ def write_frozen(disk: Disk, frozen: Frozen, before: Manifest) -> tuple[Manifest
         collections=tuple(sealed_collection(sealed) for sealed in rows),
         tables=_seal_tables(disk, catalog.tables, before),
         files=tuple(catalog.files.values()),
+        last_time=catalog.time,
     )
     return manifest, rows
 

@@ -6,7 +6,7 @@ files and are read when they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -21,10 +21,11 @@ from storage_engine.errors import (
     UnknownCollectionError,
     UnknownColumnError,
 )
+from storage_engine.filters.selection import Selection
 from storage_engine.keyed_table import EMPTY_TABLE, TableView
 from storage_engine.metadata import pieces
 from storage_engine.schema import CollectionSchema
-from storage_engine.search import Candidates, SearchRequest, live_mask, search
+from storage_engine.search import Candidates, SearchRequest, live_mask, search, search_many, selections
 
 __all__ = ["Candidates", "CollectionView", "Snapshot"]
 
@@ -34,14 +35,16 @@ class Snapshot:
 
     Attributes:
         version: LSN of the newest commit it includes; 0 for an empty database.
+        time: When that commit was made, seconds since the epoch; 0 if unknown.
     """
 
-    __slots__ = ("_catalog", "_views", "version")
+    __slots__ = ("_catalog", "_views", "time", "version")
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._views: dict[str, CollectionView] = {}
         self.version = catalog.lsn
+        self.time = catalog.time
 
     def __repr__(self) -> str:
         return f"Snapshot(version={self.version}, collections={len(self._catalog.collections)})"
@@ -113,6 +116,11 @@ class CollectionView:
     def schema(self) -> CollectionSchema:
         """What the collection is."""
         return self._state.schema
+
+    @property
+    def identity(self) -> object:
+        """The same object for views of the same rows in the same slots, another one otherwise; for caches."""
+        return self._state.cache
 
     @property
     def slot_count(self) -> int:
@@ -187,9 +195,10 @@ class CollectionView:
         query: NDArray[np.float32],
         top_k: int,
         *,
-        mask: NDArray[np.bool_] | None = None,
+        mask: NDArray[np.bool_] | Selection | None = None,
         exact: bool = False,
         ef: int | None = None,
+        recall: float | None = None,
     ) -> Candidates:
         """The nearest rows: exactly ``min(top_k, live rows that the mask allows)``, best first, ties by slot.
 
@@ -199,12 +208,35 @@ class CollectionView:
             mask: Shape (slot_count,): rows that may be returned. Dead rows never are.
             exact: Compare with every row instead of walking the graph.
             ef: Breadth of the walk; ``None`` lets the planner choose.
+            recall: Which share of the true neighbours is to be found on average, above 0; 1 means ``exact``.
 
         Raises:
             InvalidVectorError, DimensionMismatchError: The query is unusable.
-            InvalidArgumentError: ``top_k``, ``ef`` or the mask's shape is out of range.
+            InvalidArgumentError: ``top_k``, ``ef``, ``recall`` or the mask's shape is out of range.
         """
-        return search(self._state, SearchRequest(query, top_k, mask, exact, ef))
+        return search(self._state, query, SearchRequest(top_k, mask, exact, ef, recall))
+
+    def search_many(
+        self,
+        queries: NDArray[np.float32],
+        top_k: int,
+        *,
+        mask: NDArray[np.bool_] | Selection | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+        recall: float | None = None,
+    ) -> list[Candidates]:
+        """For each row of ``queries``, shape (m, dimension), what :meth:`search` gives; by all cores at once."""
+        return search_many(self._state, queries, SearchRequest(top_k, mask, exact, ef, recall))
+
+    def selection(self, key: str, make: Callable[[], NDArray[np.bool_]]) -> Selection:
+        """The live rows among those that a mask selects, kept for the next search in the same state of the rows.
+
+        Args:
+            key: What is selected; equal texts must mean equal rows.
+            make: Gives the mask, bool of shape (slot_count,), where it is not known yet.
+        """
+        return selections(self._state).get(key, lambda: Selection(make(), live_mask(self._state)))
 
     def _chosen(self, columns: Sequence[str] | None) -> Mapping[str, pa.DataType]:
         known = self._state.columns

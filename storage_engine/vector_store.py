@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage_engine.chunks import LIVE, Chunk, FreshChunk, LookupChunk
-from storage_engine.metadata.pieces import Piece, appended, pieces_from
+from storage_engine.metadata.pieces import Piece, appended, pieces_from, pieces_until
 
 _FIRST_CHUNK_ROWS = 64
 _CHUNK_BYTES = 4 << 20
@@ -121,6 +121,27 @@ class VectorStore:
         store.slot_count = self.slot_count + shift
         return store
 
+    def forked(self, slot_count: int, lsn: int) -> VectorStore:
+        """The first slots as of ``lsn`` in a store that changes by itself; vectors are shared. From any thread.
+
+        Cost: copies the deaths, and the ids of fresh rows.
+        """
+        store = VectorStore(self.dimension)
+        segments = {segment.start: segment for segment in self._lookups}
+        for chunk, rows in self.parts(slot_count):
+            segment = segments.get(chunk.start)
+            if segment is not None:
+                twin = segment.forked(rows, lsn)
+                store.layout = store.layout.with_chunk(twin)
+                store._lookups = (twin, *store._lookups)
+            else:
+                fresh = chunk.forked(rows, lsn)
+                store.layout = store.layout.with_chunk(fresh)
+                store._remember(fresh.start, fresh.ids(np.arange(rows)))
+        store.pieces = pieces_until(self.pieces, slot_count)
+        store.slot_count = slot_count
+        return store
+
     def _remember(self, first_slot: int, ids: Sequence[str]) -> None:
         newest = self._fresh_slots
         for slot, row_id in enumerate(ids, first_slot):
@@ -206,6 +227,10 @@ class VectorStore:
     def owners(self, slots: NDArray[np.int64]) -> Iterator[tuple[Chunk, NDArray[np.int64], NDArray[np.int64]]]:
         """Group slots by chunk: (chunk, indices into ``slots``, positions in the chunk)."""
         layout = self.layout
+        if len(layout.chunks) == 1:  # the usual case of a search's hits
+            if len(slots):
+                yield layout.chunks[0], np.arange(len(slots)), slots
+            return
         owner = np.searchsorted(layout.starts, slots, side="right") - 1
         for index in np.unique(owner):
             where = np.nonzero(owner == index)[0]
@@ -235,6 +260,8 @@ class VectorStore:
 
     def ids_at(self, slots: NDArray[np.int64]) -> list[str]:
         """Ids of slots."""
+        if len(self.layout.chunks) == 1:
+            return self.layout.chunks[0].ids(slots)
         result = [""] * len(slots)
         for chunk, where, positions in self.owners(slots):
             for place, row_id in zip(where.tolist(), chunk.ids(positions), strict=True):

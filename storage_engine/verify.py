@@ -13,8 +13,11 @@ from storage_engine.catalog import CollectionState
 from storage_engine.errors import DatabaseError
 from storage_engine.files import Disk
 from storage_engine.format_file import read_format
+from storage_engine.history.reader_pin import live_pins
+from storage_engine.history.retained import KeptLog
 from storage_engine.manifest.manifest import Manifest, manifest_name
 from storage_engine.manifest.reader import manifest_numbers, read_manifest
+from storage_engine.recovery import successor
 from storage_engine.segment.deletes import read_deletes
 from storage_engine.segment.reference import SegmentReference
 from storage_engine.segment.segment import Segment
@@ -25,11 +28,15 @@ from storage_engine.sweeping import FOLDERS, STAGED_KINDS
 from storage_engine.wal.entry import decode_operations
 from storage_engine.wal.reader import LogReader
 from storage_engine.wal.record import log_name
+from storage_engine.wal.watermark import read_watermark
 
 Severity = Literal["error", "warning", "info"]
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 _OFFSET = re.compile(r"offset (\d+)")
 _IDS_A_STEP = 8_192
+
+STALE_READER_SECONDS = 3_600.0
+"""A reader that has not moved on for so long is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,9 @@ class Finding:
     fix: str
 
 
-def verify(disk: Disk, snapshot: Snapshot, newest: Manifest, failure: DatabaseError | None) -> list[Finding]:
+def verify(
+    disk: Disk, snapshot: Snapshot, newest: Manifest, failure: DatabaseError | None, now: float | None = None
+) -> list[Finding]:
     """Check everything there is.
 
     Args:
@@ -60,6 +69,7 @@ def verify(disk: Disk, snapshot: Snapshot, newest: Manifest, failure: DatabaseEr
         snapshot: The state to check; a writer's newest, or a reader's.
         newest: The manifest it is based on.
         failure: What stopped the last background task, if anything.
+        now: Seconds since the epoch, for the age of readers; ``None``: they are not judged.
 
     Returns:
         Findings, the worst first. Cost: one pass over all files.
@@ -72,13 +82,17 @@ def verify(disk: Disk, snapshot: Snapshot, newest: Manifest, failure: DatabaseEr
         severity: Severity = "error" if number == newest.number else "warning"
         findings += _attempt(severity, manifest_name(number), _check_manifest, disk, number, newest)
     findings += _check_files(disk, newest)
+    acknowledged = read_watermark(disk, newest.database_uuid)  # before the logs: they go on meanwhile
     number = newest.wal_number
     while number == newest.wal_number or disk.exists(log_name(number)):
-        findings += _attempt("error", log_name(number), _check_log, disk, number, newest)
+        findings += _attempt("error", log_name(number), _check_log, disk, number, newest, acknowledged)
         number += 1
     for state in snapshot.states():
         findings += _check_rows(state)
     findings += _check_attached(disk, newest, snapshot)
+    findings += _check_past(disk, newest)
+    if now is not None:
+        findings += _stale_readers(disk, now)
     findings += _leftovers(disk)
     return sorted(findings, key=lambda finding: _ORDER[finding.severity])
 
@@ -130,10 +144,14 @@ def _check_segment(disk: Disk, reference: SegmentReference) -> None:
     Segment.open(disk, reference).verify()
 
 
-def _check_log(disk: Disk, number: int, manifest: Manifest) -> None:
-    # The end is not judged: a writer may be in the middle of a record. Opening for writing judges it.
-    for entry in LogReader(disk, number, manifest.database_uuid).entries():
+def _check_log(disk: Disk, number: int, manifest: Manifest, acknowledged: int) -> None:
+    complete = disk.exists(log_name(number + 1))
+    reader = LogReader(disk, number, manifest.database_uuid)
+    for entry in reader.entries():
         decode_operations(entry.payload)
+    after = successor(disk, number, reader.last_lsn, manifest.database_uuid) if complete else None
+    # A record that a writer is in the middle of is no damage: it is not acknowledged yet.
+    reader.finish(acknowledged if after is None else after.header.first_lsn - 1)
 
 
 def _check_rows(state: CollectionState) -> Iterator[Finding]:
@@ -175,6 +193,42 @@ def _check_attached(disk: Disk, newest: Manifest, snapshot: Snapshot) -> Iterato
             stored = StoredFile(f"{kind}/{file.name}", file.length, file.sha256)
             if stored.name not in named:
                 yield from _attempt("error", stored.name, check_digest, disk, stored)
+
+
+def _check_past(disk: Disk, newest: Manifest) -> Iterator[Finding]:
+    """Files that only old versions need; damage to them takes no newer row."""
+    checked = set(newest.file_names())
+    for checkpoint in newest.retained.checkpoints:
+        try:
+            old, _ = read_manifest(disk, checkpoint.number, newest.database_uuid)
+        except DatabaseError:
+            continue  # found with the manifests
+        for file in old.required_files():
+            if file.name not in checked:
+                checked.add(file.name)
+                yield from _attempt("warning", file.name, check_digest, disk, file)
+    for log in newest.retained.logs:
+        yield from _attempt("warning", log_name(log.number), _check_closed_log, disk, log, newest)
+
+
+def _check_closed_log(disk: Disk, log: KeptLog, newest: Manifest) -> None:
+    reader = LogReader(disk, log.number, newest.database_uuid)
+    for entry in reader.entries():
+        decode_operations(entry.payload)
+    reader.finish(log.last_lsn)
+
+
+def _stale_readers(disk: Disk, now: float) -> Iterator[Finding]:
+    for pin in live_pins(disk, remove_dead=False):
+        if pin.since and now - pin.since > STALE_READER_SECONDS:
+            yield Finding(
+                "warning",
+                pin.file,
+                None,
+                f"process {pin.pid} has been reading version {pin.version} for {(now - pin.since) / 3600:.1f} hours, "
+                "which keeps what it needs on the disk",
+                "Let it refresh or close the database.",
+            )
 
 
 def _leftovers(disk: Disk) -> Iterator[Finding]:

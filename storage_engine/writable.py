@@ -17,13 +17,19 @@ from typing import BinaryIO, cast
 
 from storage_engine import graph_building, sealing
 from storage_engine.batch import FileReference, Operation
-from storage_engine.catalog import CollectionState
+from storage_engine.catalog import Catalog, CollectionState
 from storage_engine.committer import Committer
 from storage_engine.errors import DatabaseClosedError, InvalidArgumentError, WriteFailedError
 from storage_engine.files import Disk, DiskError
+from storage_engine.history import pins
+from storage_engine.history.archive import Archive
+from storage_engine.history.reader_pin import live_pins
+from storage_engine.history.retention import Retention
 from storage_engine.lock import WriterLock
 from storage_engine.manifest.manifest import Manifest
 from storage_engine.manifest.writer import write_manifest
+from storage_engine.repair import RepairReport
+from storage_engine.sealed import SealedChunk
 from storage_engine.snapshot import Snapshot, unknown_collection
 from storage_engine.staged_file import StagedFile, publish
 from storage_engine.sweeping import STAGED_KINDS, retire
@@ -48,8 +54,12 @@ class Writable:
         committer: The newest state and its log.
         manifests: The one before the newest (or ``None``) and the newest.
         sha256: Digest of the newest.
+        archive: What old manifests name.
         clock: Seconds since the epoch.
         build_threads: For graphs; ``None`` means one per processor.
+
+    Attributes:
+        repaired: What opening gave up because it was damaged; ``None`` if nothing was.
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class Writable:
         committer: Committer,
         manifests: tuple[Manifest | None, Manifest],
         sha256: str,
+        archive: Archive,
         clock: Callable[[], float],
         build_threads: int | None,
     ) -> None:
@@ -69,6 +80,9 @@ class Writable:
         self._lock = lock
         self._before, self._manifest = manifests
         self._sha256 = sha256
+        self._archive = archive
+        self._orphans: set[str] = set()
+        self.repaired: RepairReport | None = None
         self._maintenance = threading.RLock()
         self._stopping = False
 
@@ -77,14 +91,19 @@ class Writable:
         """The newest acknowledged state."""
         return self.committer.snapshot
 
+    @property
+    def manifest(self) -> Manifest:
+        """The newest one."""
+        return self._manifest
+
     @contextlib.contextmanager
     def undisturbed(self) -> Iterator[Manifest]:
         """The newest manifest, which stays the newest inside the block, so that no file it needs is removed."""
         with self._maintenance:
             yield self._manifest
 
-    def commit(self, operations: list[Operation]) -> int:
-        """See :meth:`storage_engine.engine.Engine.commit`."""
+    def commit(self, operations: list[Operation], check: Callable[[Catalog], None] | None = None) -> int:
+        """See :meth:`storage_engine.engine.Engine.commit`; ``check`` as the committer takes it."""
         if self._behind(_MOST_BEHIND):
             try:
                 self.seal()
@@ -94,7 +113,7 @@ class Writable:
                     fix="Nothing was stored. Free some space and try again.",
                     value=error.name,
                 ) from error
-        return self.committer.commit(operations)
+        return self.committer.commit(operations, check)
 
     def needs_seal(self) -> bool:
         """Whether the log has grown past its limits."""
@@ -130,8 +149,12 @@ class Writable:
                 self.committer.sealed(frozen)
             self._retire(retired)
 
-    def build_graph(self, state: CollectionState) -> None:
+    def build_graph(self, state: CollectionState, *, rewrite: bool = False) -> None:
         """Build and publish the graph of the rows that the newest manifest has of a collection.
+
+        Args:
+            state: Of the collection.
+            rewrite: Write the rows anew without dead ones, with a graph only if there are enough of them.
 
         Raises:
             DiskError, DamagedError: The disk failed; the database is as it was.
@@ -142,7 +165,7 @@ class Writable:
             if current is None:
                 return
             threads = self.build_threads or os.cpu_count() or 1
-            built = graph_building.build(self.disk, current, self._manifest, threads, self._progress)
+            built = graph_building.build(self.disk, current, self._manifest, threads, self._progress, rewrite=rewrite)
             if built is None:
                 return
             with self.committer.lock:
@@ -159,6 +182,20 @@ class Writable:
                     retired = self._publish(dataclasses.replace(self._manifest, number=self._manifest.number + 1))
                 self._retire(retired)
 
+    def give_up_past(self, limits: Retention) -> None:
+        """Keep no more of the past than the limits say, and what is tagged, pinned or being read.
+
+        Raises:
+            DiskError, DamagedError: The disk failed; nothing that a manifest names was removed.
+        """
+        with self._maintenance:
+            # Twice, so that the manifest before the newest says the same and its log is the same.
+            for _ in range(2):
+                with self.committer.lock:
+                    number = self._manifest.number + 1
+                    retired = self._publish(dataclasses.replace(self._manifest, number=number), limits)
+                self._retire(retired)
+
     def build_graphs(self, collection: str | None) -> None:
         """Seal, then build every graph that does not cover all of its collection's rows.
 
@@ -173,6 +210,17 @@ class Writable:
             for name, state in self.committer.catalog.collections.items():
                 if collection in (None, name) and graph_building.uncovered(state):
                     self.build_graph(state)
+
+    def rebuild_damaged_graphs(self) -> list[str]:
+        """Read every graph and build those anew that are damaged or missing; returns the collections' names."""
+        rebuilt = []
+        for name, state in list(self.committer.catalog.collections.items()):
+            first = state.rows.layout.chunks[0] if state.rows.layout.chunks else None
+            if isinstance(first, SealedChunk) and first.graph is not None and first.walker() is None:
+                self.seal()
+                self.build_graph(state)
+                rebuilt.append(name)
+        return rebuilt
 
     def due_graphs(self) -> list[CollectionState]:
         """Collections that would gain from a new graph."""
@@ -224,10 +272,25 @@ class Writable:
         if self._stopping:
             raise BuildStopped("the database is being closed", fix="Build the graph after opening it again.")
 
-    def _publish(self, manifest: Manifest) -> Manifest | None:
-        """Write the next manifest: the commit point. Returns the one that is no longer needed."""
+    def _publish(self, manifest: Manifest, limits: Retention | None = None) -> Manifest | None:
+        """Write the next manifest: the commit point. Returns the one that is no longer needed.
+
+        Args:
+            manifest: What it says, but for its predecessor, its time and the past.
+            limits: How much of the past to keep; ``None``: as the database says.
+        """
         self.committer.check_usable()
+        snapshot = self.committer.snapshot
         manifest = dataclasses.replace(manifest, previous_sha256=self._sha256, created_at=self.clock())
+        retained = self._archive.planned(
+            self._manifest,
+            manifest,
+            self.committer.named,
+            pins.retention(snapshot) if limits is None else limits,
+            snapshot,
+            live_pins(self.disk, remove_dead=False),
+        )
+        manifest = dataclasses.replace(manifest, retained=retained)
         try:
             stored = write_manifest(self.disk, manifest)
         except DiskError as error:
@@ -243,4 +306,5 @@ class Writable:
             return
         with self.committer.lock:
             held = {f"{kind}/{name}" for kind, name in self.committer.staged}
-            retire(self.disk, retired, (self._before, self._manifest), self.committer.named, held)
+            kept = (self._before, self._manifest)
+            retire(self.disk, retired, kept, self.committer.named, self._archive, held, self._orphans)

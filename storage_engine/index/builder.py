@@ -8,15 +8,17 @@ numbered like the vectors. NaN would ruin the links of good rows, so it is refus
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.errors import InvalidArgumentError, InvalidVectorError
+from storage_engine.index.calibration import calibrate, held_out
 from storage_engine.index.codes import encode
 from storage_engine.index.graph import MAX_ROWS, Graph
+from storage_engine.index.walker import Walker
 from storage_engine.schema import GraphOptions, Metric
 
 _STEP_ROWS = 1_024
@@ -45,7 +47,8 @@ def build_graph(
         codes: Whether to add codes for a quicker walk; they are left out where they would cost recall.
 
     Returns:
-        The graph, numbered like ``vectors``. Cost: O(n log n) distances; a second copy of the vectors in memory.
+        The graph, numbered like ``vectors``, with the calibration of its walks where there are rows enough. Cost:
+        O(n log n) distances; a second copy of the vectors in memory.
 
     Raises:
         InvalidArgumentError: No rows, too many, no thread, or norms missing.
@@ -62,15 +65,20 @@ def build_graph(
     if metric is Metric.IP or (metric is Metric.COSINE and norms is not None and not _are_unit(vectors, norms)):
         spaces.append("l2")
     scale = norms if metric is Metric.COSINE else None
-    graphs: list[Graph] = []
+    last = held_out(n, options.seed)
+    built: list[tuple[Graph, Graph]] = []
     for space in spaces:
-        done = n * len(graphs)
-        report = None if progress is None else _shifted(progress, done, n * len(spaces))
-        graphs.append(_connected(vectors, scale, space, options, threads, report))
-    graph = graphs[0] if len(graphs) == 1 else _joined(*graphs)
-    if not codes:
-        return graph
-    return dataclasses.replace(graph, codes=encode(vectors, scale, metric is Metric.L2, options.seed))
+        report = None if progress is None else _shifted(progress, n * len(built), n * len(spaces))
+        built.append(_connected(vectors, scale, space, options, threads, last, report))
+    before, graph = built[0] if len(built) == 1 else [_joined(*both) for both in zip(*built, strict=True)]
+    coded = encode(vectors, scale, metric is Metric.L2, options.seed) if codes else None
+    calibration = None
+    if last.size:
+        walker = Walker(dataclasses.replace(before, codes=coded), vectors, norms, metric)
+        total = n * len(spaces)
+        stop = (lambda: progress(total, total)) if progress is not None else lambda: None
+        calibration = calibrate(walker, vectors, norms, last, stop)
+    return dataclasses.replace(graph, codes=coded, calibration=calibration)
 
 
 def _connected(
@@ -79,29 +87,43 @@ def _connected(
     space: str,
     options: GraphOptions,
     threads: int,
+    last: NDArray[np.int64],
     progress: Callable[[int], None] | None,
-) -> Graph:
-    """The graph by hnswlib of the rows, divided by their norms if there are any."""
+) -> tuple[Graph, Graph]:
+    """The graph by hnswlib of the rows, divided by their norms if there are any: without some rows, and with all."""
     import hnswlib
 
     n, dimension = vectors.shape
     index = hnswlib.Index(space=space, dim=dimension)
     index.init_index(max_elements=n, M=options.m, ef_construction=options.ef_construction, random_seed=options.seed)
-    for start in range(0, n, _STEP_ROWS):
-        stop = min(start + _STEP_ROWS, n)
-        block = np.ascontiguousarray(vectors[start:stop])
+    without = None
+    done = 0
+    for rows in _steps(n, last):
+        block = vectors[rows]
         if norms is not None:
-            block = block / norms[start:stop, None]
+            block = block / norms[rows, None]
         if not np.isfinite(block).all():
             raise InvalidVectorError(
-                f"One of the rows {start} to {stop - 1} holds NaN or infinity",
+                f"One of the rows {rows.min()} to {rows.max()} holds NaN or infinity",
                 fix="Only finite rows can be connected.",
-                value=start,
+                value=int(rows.min()),
             )
-        index.add_items(block, np.arange(start, stop), num_threads=threads)
+        if done == n - last.size and last.size:
+            without = _frozen(index.__getstate__()[0], options.m, n)
+        index.add_items(block, rows, num_threads=threads)
+        done += rows.size
         if progress is not None:
-            progress(stop)
-    return _frozen(index.__getstate__()[0], options.m)
+            progress(done)
+    whole = _frozen(index.__getstate__()[0], options.m, n)
+    return without or whole, whole
+
+
+def _steps(rows: int, last: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Row numbers in blocks: all in order, but some at the end."""
+    first = np.delete(np.arange(rows), last)
+    for part in (first, last):
+        for start in range(0, part.size, _STEP_ROWS):
+            yield part[start : start + _STEP_ROWS]
 
 
 def _shifted(progress: Callable[[int, int], None], done: int, total: int) -> Callable[[int], None]:
@@ -135,28 +157,31 @@ def _joined(by_product: Graph, by_distance: Graph) -> Graph:
     return Graph(links=links, levels=by_product.levels, upper=by_product.upper, entry=by_product.entry)
 
 
-def _frozen(state: dict[str, Any], m: int) -> Graph:
-    """The links inside hnswlib's state, renumbered from its internal numbers to row numbers."""
+def _frozen(state: dict[str, Any], m: int, total: int | None = None) -> Graph:
+    """The links inside hnswlib's state, renumbered from its internal numbers to row numbers.
+
+    Of ``total`` rows those that are not in the state are on level 0, without links from or to them.
+    """
     n, width = int(state["cur_element_count"]), 2 * m
+    total = n if total is None else total
     level0 = np.frombuffer(state["data_level0"], np.uint8).reshape(-1, state["size_data_per_element"])[:n]
     at_label = state["label_offset"]
     rows = level0[:, at_label : at_label + 8].copy().view(np.int64)[:, 0]
     heights = np.asarray(state["element_levels"][:n], np.int64)
-    links = _lists(level0[:, : 4 + 4 * width], width, rows)
-    total = int(heights.sum())
+    lists = int(heights.sum())
     size = state["size_links_per_element"]
     upper = np.empty((0, m), np.int32)
-    if total:
-        lists = np.frombuffer(state["link_lists"], np.uint8)[: total * size].reshape(total, size)
-        upper = _lists(lists, m, rows)
-    ordered = np.empty_like(links)
-    ordered[rows] = links
-    levels = np.empty(n, np.uint8)
+    if lists:
+        raw = np.frombuffer(state["link_lists"], np.uint8)[: lists * size].reshape(lists, size)
+        upper = _lists(raw, m, rows)
+    links = np.full((total, width), -1, np.int32)
+    links[rows] = _lists(level0[:, : 4 + 4 * width], width, rows)
+    levels = np.zeros(total, np.uint8)
     levels[rows] = heights
     order = np.argsort(rows, kind="stable")  # the internal number of each row
     first = np.cumsum(heights) - heights
     own = np.repeat(first[order], heights[order]) + _counting(heights[order])
-    return Graph(links=ordered, levels=levels, upper=upper[own], entry=int(rows[state["enterpoint_node"]]))
+    return Graph(links=links, levels=levels, upper=upper[own], entry=int(rows[state["enterpoint_node"]]))
 
 
 def _lists(raw: NDArray[np.uint8], width: int, rows: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -6,6 +6,8 @@ A number ``x_j`` becomes ``c_j = round((x_j - low_j) / step_j)`` in 0 … 255. U
 
 so both metrics are one integer dot product with a rounded query; the first sum is kept with the row. The walk orders
 by this and re-scores the best in float64 from the float32 rows: codes change which rows are looked at, never a score.
+With each row stands how far it is from what its codes stand for, never too little, so that comparing by codes can be
+proven exact (:mod:`storage_engine.index.scan_kernel`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from storage_engine.index import code_kernel
+from storage_engine.schema import Metric
+from storage_engine.vectors.distance import exact_top_k, score_rows
 
 MIN_DIMENSION = 32  # below, a float32 row takes hardly more cache lines than its codes, and has few bits to lose
 MAX_DIMENSION = 4_096  # beyond, a 16-bit query times 8-bit codes would leave 32 bits unless rounded too roughly
@@ -33,7 +39,7 @@ class Codes:
         low: float32 of shape (d,): what code 0 stands for in each dimension.
         step: float32 of shape (d,), positive: how much one more stands for.
         rows: uint8 of shape (n, stride), stride a multiple of 64: d codes, then at the next multiple of 4 two float32:
-            Σ (step_j c_j)² (0 unless the metric is l2) and the length of what rounding lost; zeros.
+            Σ (step_j c_j)² (0 unless the metric is l2) and the length of what rounding lost, rounded up; zeros.
 
     Raises:
         ValueError: Shapes do not fit together.
@@ -105,7 +111,8 @@ def encode(vectors: NDArray[np.float32], norms: NDArray[np.float32] | None, eucl
             step = (np.where(span > 0, span, 1.0) / 255).astype(np.float32)
         if not (np.isfinite(step).all() and (step > 1e-30).all() and (step < 1e15).all()):
             continue
-        codes, share = _encoded(vectors, norms, bottom.astype(np.float32), step, euclidean, queries)
+        codes = _encoded(vectors, norms, bottom.astype(np.float32), step, euclidean)
+        share = _share_found(codes, vectors, norms, queries, euclidean)
         if share > kept or (best is None and share >= kept):
             best, kept = codes, share
     return best
@@ -141,41 +148,35 @@ def _encoded(
     low: NDArray[np.float32],
     step: NDArray[np.float32],
     euclidean: bool,
-    queries: NDArray[np.float32],
-) -> tuple[Codes, float]:
-    """The codes, and the share of true neighbours of the queries that are near by codes too."""
+) -> Codes:
     n, d = vectors.shape
     rows = np.zeros((n, stride_of(d)), np.uint8)
-    at = terms_at(d)
-    # distances as differences from a point in the middle: float64 then resolves them however far the rows are from 0
-    middle = np.median(queries, axis=0).astype(np.float64)
-    asked = queries - middle if euclidean else queries.astype(np.float64)
-    true, coded = np.empty((len(queries), n)), np.empty((len(queries), n))
-    for part in _parts(n, d):
-        block = _scaled(vectors, norms, part)
-        code = np.clip(np.rint((block - low) / step), 0, 255)
-        rows[part, :d] = code
-        read_back = code * step
-        terms = np.zeros((code.shape[0], 2), np.float32)
-        if euclidean:
-            terms[:, 0] = np.einsum("ij,ij->i", read_back, read_back)
-        read_back += low
-        difference = block - read_back
-        terms[:, 1] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-        rows[part, at : at + 8] = terms.view(np.uint8)
-        for values, given in ((true, block), (coded, read_back)):
-            centred = given - middle
-            product = asked @ centred.T
-            values[:, part] = np.einsum("ij,ij->i", centred, centred) - 2 * product if euclidean else -product
-    return Codes(low, step, rows), _share_found(true, coded, np.square(asked).sum(axis=1))
+    divisors = np.empty(0, np.float32) if norms is None else np.ascontiguousarray(norms)
+    code_kernel.encode_rows(vectors, divisors, low, step, euclidean, terms_at(d), rows)
+    return Codes(low, step, rows)
 
 
-def _share_found(true: NDArray[np.float64], coded: NDArray[np.float64], size: NDArray[np.float64]) -> float:
+def _share_found(
+    codes: Codes,
+    vectors: NDArray[np.float32],
+    norms: NDArray[np.float32] | None,
+    queries: NDArray[np.float32],
+    euclidean: bool,
+) -> float:
     """Of the nearest ``NEIGHBOURS`` of each query, the share that ``WITHIN`` by codes matches; ties count as found."""
-    n = true.shape[1]
+    n = vectors.shape[0]
+    metric = Metric.L2 if euclidean else Metric.IP if norms is None else Metric.COSINE
     wanted, within = min(NEIGHBOURS, n), min(WITHIN, n)
-    bar = np.partition(true, wanted - 1, axis=1)[:, wanted - 1]
-    near = np.argpartition(coded, within - 1, axis=1)[:, :within]
-    slack = 1e-9 * (np.abs(bar) + size)
-    found = (np.take_along_axis(true, near, axis=1) <= (bar + slack)[:, None]).sum(axis=1)
-    return float(np.minimum(found, wanted).mean() / wanted)
+    values, rounded = np.empty(n, np.float32), np.zeros(32 + codes.rows.shape[1], np.int16)
+    found = 0
+    if metric is Metric.COSINE:
+        queries = queries[queries.any(axis=1)]  # zero rows, which norms of their own permit, ask for nothing
+    for query in queries:
+        bar = exact_top_k(query, vectors, wanted, metric, norms).scores[-1]
+        code_kernel.all_values(
+            query, codes.low, codes.step, euclidean, terms_at(codes.dimension), codes.rows, rounded, values
+        )
+        near = np.argpartition(values, within - 1)[:within]
+        scores = score_rows(query, vectors, metric, norms, near)
+        found += min(wanted, int((scores <= bar).sum() if euclidean else (scores >= bar).sum()))
+    return found / (wanted * len(queries)) if len(queries) else 1.0

@@ -5,12 +5,13 @@ belongs to.
 
 Layout of the bytes, little-endian, each section starting at a multiple of 64:
 
-    header   128 bytes: magic, format, flags (1: with codes), rows, level-0 width, upper width, upper rows, entry,
-             levels, dimension of the codes; crc32 last
+    header   128 bytes: magic, format, flags (1: with codes, 2: with a calibration), rows, level-0 width, upper width,
+             upper rows, entry, levels, dimension of the codes; crc32 last
     levels   uint8  (rows,)              the highest level of each row
     links    int32  (rows, width)        level-0 neighbours, padded with -1
     upper    int32  (upper rows, m)      neighbours at levels 1, 2, … of each row that has them, row after row
     low      float32 (d,), step float32 (d,), codes uint8 (rows, stride)       only with codes
+    recall   float32 (2, 13), compared float32 (2, 13)                         only with a calibration; see there
     crcs     uint32 (blocks + 1,)        crc32 of each 64 KiB of all the above, then that of the crcs themselves
 """
 
@@ -25,16 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.errors import DamagedError, FormatTooNewError
+from storage_engine.index.calibration import EFS, TOPS, Calibration
 from storage_engine.index.codes import MAX_DIMENSION, Codes, stride_of
 
 MAGIC = b"QSGRAPH\x01"
-FORMAT = 1
+FORMAT = 2
 BLOCK = 64 * 1024
 MAX_ROWS = 2**31 - 1
 MAX_WIDTH = 4_096
 _HEADER = struct.Struct("<8sIIQIIQQII")
 _HEADER_BYTES = 128
 _WITH_CODES = 1
+_WITH_CALIBRATION = 2
+_CURVES = 4 * len(TOPS) * len(EFS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +52,7 @@ class Graph:
             ``first_upper[r]``, one per level from 1 upward.
         entry: The row at which every walk starts; none is on a higher level.
         codes: The rows as bytes, for a quicker walk; ``None`` where there are none.
+        calibration: How wide walks must be; ``None`` where nobody measured.
 
     Raises:
         ValueError: A link leads outside, or to a row that is not on its level.
@@ -58,6 +63,7 @@ class Graph:
     upper: NDArray[np.int32]
     entry: int
     codes: Codes | None = None
+    calibration: Calibration | None = None
     first_upper: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +90,7 @@ class Graph:
         fields = (
             MAGIC,
             FORMAT,
-            0 if self.codes is None else _WITH_CODES,
+            (0 if self.codes is None else _WITH_CODES) | (0 if self.calibration is None else _WITH_CALIBRATION),
             self.rows,
             self.links.shape[1],
             self.upper.shape[1],
@@ -101,6 +107,10 @@ class Graph:
         for array, kind in sections:
             body += b"\0" * (-len(body) % 64)
             body += np.ascontiguousarray(array, kind).tobytes()
+        if self.calibration is not None:
+            body += b"\0" * (-len(body) % 64)
+            for curves in (self.calibration.recall, self.calibration.compared):
+                body += np.ascontiguousarray(curves, "<f4").tobytes()
         body += b"\0" * (-len(body) % 64)
         crcs = np.array([zlib.crc32(body[at : at + BLOCK]) for at in range(0, len(body), BLOCK)], "<u4").tobytes()
         return bytes(body) + crcs + struct.pack("<I", zlib.crc32(crcs))
@@ -122,10 +132,12 @@ class Graph:
             FormatTooNewError: Written by a later version.
         """
         view = memoryview(buffer).cast("B")
-        rows, width, m, upper_rows, entry, max_level, dimension = _read_header(view, where)
+        rows, width, m, upper_rows, entry, max_level, dimension, calibrated = _read_header(view, where)
         sizes = [rows, 4 * rows * width, 4 * upper_rows * m]
         if dimension:
             sizes += [4 * dimension, 4 * dimension, rows * stride_of(dimension)]
+        if calibrated:
+            sizes.append(2 * _CURVES)
         at, end = [], _HEADER_BYTES
         for size in sizes:
             at.append(end)
@@ -142,12 +154,17 @@ class Graph:
                     step=np.frombuffer(view, "<f4", dimension, at[4]),
                     rows=np.frombuffer(view, "<u1", sizes[5], at[5]).reshape(rows, -1),
                 )
+            calibration = None
+            if calibrated:
+                curves = np.frombuffer(view, "<f4", 2 * len(TOPS) * len(EFS), at[-1]).reshape(2, len(TOPS), len(EFS))
+                calibration = Calibration(recall=curves[0], compared=curves[1])
             graph = cls(
                 links=np.frombuffer(view, "<i4", rows * width, at[1]).reshape(rows, width),
                 levels=np.frombuffer(view, "<u1", rows, at[0]),
                 upper=np.frombuffer(view, "<i4", upper_rows * m, at[2]).reshape(upper_rows, m),
                 entry=entry,
                 codes=codes,
+                calibration=calibration,
             )
         except ValueError as error:
             raise _damaged(where, at[1], str(error)) from error
@@ -179,14 +196,16 @@ def _problem(graph: Graph, heights: NDArray[np.int64]) -> str:
     return "a link leads to a row that is not on its level" if (reached < level[:, None]).any() else ""
 
 
-def _read_header(view: memoryview, where: str) -> tuple[int, int, int, int, int, int, int]:
+def _read_header(view: memoryview, where: str) -> tuple[int, int, int, int, int, int, int, bool]:
     if len(view) < _HEADER_BYTES or bytes(view[:8]) != MAGIC:
         raise _damaged(where, 0, "no graph starts here")
     (checksum,) = struct.unpack_from("<I", view, _HEADER_BYTES - 4)
     if zlib.crc32(view[: _HEADER_BYTES - 4]) != checksum:
         raise _damaged(where, 0, "the header fails its checksum")
     _, version, flags, rows, width, m, upper_rows, entry, max_level, dimension = _HEADER.unpack_from(view)
-    if version != FORMAT or flags & ~_WITH_CODES:
+    if version < FORMAT:
+        raise _damaged(where, 8, f"graph format {version} is that of an earlier version")
+    if version != FORMAT or flags & ~(_WITH_CODES | _WITH_CALIBRATION):
         raise FormatTooNewError(
             f"{where} has graph format {version} with flags {flags}",
             fix="Open the database with a newer version, or delete the graph: it is rebuilt from the rows.",
@@ -196,7 +215,7 @@ def _read_header(view: memoryview, where: str) -> tuple[int, int, int, int, int,
         raise _damaged(where, 0, "the sizes in the header are out of range")
     if (dimension > 0) != bool(flags & _WITH_CODES) or dimension > MAX_DIMENSION:
         raise _damaged(where, 0, f"codes of {dimension} dimensions do not go with flags {flags}")
-    return rows, width, m, upper_rows, entry, max_level, dimension
+    return rows, width, m, upper_rows, entry, max_level, dimension, bool(flags & _WITH_CALIBRATION)
 
 
 def _check_blocks(view: memoryview, end: int, where: str) -> None:

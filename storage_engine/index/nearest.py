@@ -2,19 +2,101 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.errors import InvalidArgumentError
-from storage_engine.index.planner import Choice, Strategy, choose
+from storage_engine.index.planner import PROBE_ROWS, Choice, Strategy, breadth, choose
 from storage_engine.schema import Metric
-from storage_engine.vectors.distance import EMPTY, Ranked, check_query, exact_top_k
+from storage_engine.vectors.distance import EMPTY, Ranked, exact_top_k
 
 if TYPE_CHECKING:
-    from storage_engine.index.walker import Walker
+    from storage_engine.index.walker import Walk, Walker
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Rows that are searched together.
+
+    Args:
+        vectors: float32 of shape (n, d).
+        norms: float32 of shape (n,) for the cosine metric.
+        metric: Decides score and order.
+        walker: Over exactly these rows; ``None`` where there is no graph yet.
+        mask: bool of shape (n,), contiguous: which rows may be returned; ``None`` means all.
+        matches: How many that are; counted here if not given.
+    """
+
+    vectors: NDArray[np.float32]
+    norms: NDArray[np.float32] | None
+    metric: Metric
+    walker: Walker | None = None
+    mask: NDArray[np.bool_] | None = None
+    matches: int = -1
+    _rows: NDArray[np.int64] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        n = self.vectors.shape[0]
+        if self.mask is None:
+            object.__setattr__(self, "matches", n)
+            return
+        if self.mask.shape != (n,) or self.mask.dtype != np.bool_:
+            raise InvalidArgumentError(
+                f"A mask of shape {self.mask.shape} and type {self.mask.dtype} does not fit {n} rows",
+                fix="Give one bool per row.",
+                value=self.mask.shape,
+            )
+        if self.matches < 0:
+            object.__setattr__(self, "matches", int(np.count_nonzero(self.mask)))
+        if self.matches == n:
+            object.__setattr__(self, "mask", None)
+        elif not self.mask.flags.c_contiguous:
+            object.__setattr__(self, "mask", np.ascontiguousarray(self.mask))
+
+    def matching(self) -> NDArray[np.int64] | None:
+        """Numbers of the matching rows, int64, ascending; ``None`` for all. Kept once computed."""
+        if self.mask is None:
+            return None
+        if self._rows is None:
+            object.__setattr__(self, "_rows", np.flatnonzero(self.mask))
+        return self._rows
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a search is to be like.
+
+    Args:
+        top_k: At least 1.
+        exact: Compare with every matching row whatever the planner thinks.
+        ef: Candidates that a walk keeps; ``None`` leaves it to ``recall``.
+        recall: Promised on average, above 0, at most 1; ``None`` leaves it to the planner.
+
+    Raises:
+        InvalidArgumentError: Out of range, or both ``ef`` and ``recall``.
+    """
+
+    top_k: int
+    exact: bool = False
+    ef: int | None = None
+    recall: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise InvalidArgumentError(f"top_k is {self.top_k}", fix="Ask for at least one row.", value=self.top_k)
+        if self.ef is not None and self.ef < 1:
+            raise InvalidArgumentError(f"ef is {self.ef}", fix="Keep at least one candidate.", value=self.ef)
+        if self.recall is not None and not 0 < self.recall <= 1:
+            raise InvalidArgumentError(
+                f"recall is {self.recall}", fix="Ask for a share above 0, at most 1.", value=self.recall
+            )
+        if self.ef is not None and self.recall is not None:
+            raise InvalidArgumentError(
+                f"both ef {self.ef} and recall {self.recall} were given", fix="Give one of them.", value=self.ef
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,77 +107,78 @@ class Nearest:
         ranked: Exactly ``min(top_k, matching rows)`` rows in order, scores float64.
         strategy: The road that gave the answer.
         reason: Why that road; also says where a walk was given up.
+        read: Rows whose float32 numbers were used; ``None`` means all matching ones.
     """
 
     ranked: Ranked
     strategy: Strategy
     reason: str
+    read: NDArray[np.int64] | None
 
 
-def nearest(
-    query: NDArray[np.float32],
-    vectors: NDArray[np.float32],
-    norms: NDArray[np.float32] | None,
-    metric: Metric,
-    top_k: int,
-    *,
-    walker: Walker | None = None,
-    mask: NDArray[np.bool_] | None = None,
-    exact: bool = False,
-    ef: int | None = None,
-) -> Nearest:
+def nearest(query: NDArray[np.float32], piece: Piece, wish: Wish) -> Nearest:
     """Search one piece.
 
     Args:
-        query: float32 of shape (d,).
-        vectors: float32 of shape (n, d).
-        norms: float32 of shape (n,) for the cosine metric.
-        metric: Decides score and order.
-        top_k: At least 1.
-        walker: Over exactly these rows; ``None`` where there is no graph yet.
-        mask: bool of shape (n,): which rows may be returned; ``None`` means all.
-        exact: Compare with every matching row whatever the planner thinks.
-        ef: Candidates that a walk keeps; ``None`` for the default.
+        query: float32 of shape (d,), checked by :func:`storage_engine.vectors.distance.check_query`.
+        piece: Where.
+        wish: What.
 
     Returns:
         The same rows and scores on every road, as far as the walk found the true neighbours.
-
-    Raises:
-        InvalidArgumentError: ``top_k`` or ``ef`` below 1, or a mask of the wrong shape.
-        InvalidVectorError: The query is unusable.
     """
-    n, dimension = vectors.shape
-    if top_k < 1:
-        raise InvalidArgumentError(f"top_k is {top_k}", fix="Ask for at least one row.", value=top_k)
-    if ef is not None and ef < 1:
-        raise InvalidArgumentError(f"ef is {ef}", fix="Keep at least one candidate.", value=ef)
-    if mask is not None and (mask.shape != (n,) or mask.dtype != np.bool_):
-        raise InvalidArgumentError(
-            f"A mask of shape {mask.shape} and type {mask.dtype} does not fit {n} rows",
-            fix="Give one bool per row.",
-            value=mask.shape,
-        )
-    q = check_query(query, dimension, metric)
-    matches = n if mask is None else int(np.count_nonzero(mask))
-    if matches == 0:
-        return Nearest(EMPTY, "exact" if mask is None else "exact_rows", "no row matches")
-    flags = None if mask is None or matches == n else np.ascontiguousarray(mask)
-    reason = "asked for"
-    if not exact:
-        choice = choose(n, matches, top_k, ef, walker is not None)
-        reason = choice.reason
-        if walker is not None and choice.budget:
-            answer = _walked(walker, q, top_k, flags, choice)
-            if answer is not None:
-                return Nearest(answer, choice.strategy, reason)
-            reason = f"the walk gave up: {reason}"
-    road: Strategy = "exact" if flags is None else "exact_rows"
-    return Nearest(exact_top_k(q, vectors, top_k, metric, norms, flags), road, reason)
+    choice = plan(piece, wish)
+    if not choice.budget:
+        return compared(query, piece, wish.top_k, choice.reason)
+    walk = piece.walker.search(  # type: ignore[union-attr]  # no budget is given without one
+        query, wish.top_k, choice.ef, piece.mask, choice.budget, enough=choice.enough, wider=choice.wider
+    )
+    return answered(query, piece, wish, choice, walk)
 
 
-def _walked(
-    walker: Walker, q: NDArray[np.float32], top_k: int, flags: NDArray[np.bool_] | None, choice: Choice
-) -> Ranked | None:
-    """The walk's answer, or ``None`` where it ran out of budget or could not reach enough rows."""
-    walk = walker.search(q, top_k, choice.ef, flags, choice.budget)
-    return None if walk.exhausted or walk.ranked.positions.shape[0] < top_k else walk.ranked
+def nearest_many(queries: NDArray[np.float32], piece: Piece, wish: Wish) -> list[Nearest]:
+    """Search one piece for several queries, float32 of shape (m, d): for each what :func:`nearest` gives.
+
+    Walks run one after the other without returning to Python.
+    """
+    choice = plan(piece, wish)
+    if not choice.budget:
+        return [compared(query, piece, wish.top_k, choice.reason) for query in queries]
+    walks = piece.walker.search_many(  # type: ignore[union-attr]  # as above
+        queries, wish.top_k, choice.ef, piece.mask, choice.budget, enough=choice.enough, wider=choice.wider
+    )
+    return [answered(query, piece, wish, choice, walk) for query, walk in zip(queries, walks, strict=True)]
+
+
+def plan(piece: Piece, wish: Wish) -> Choice:
+    """The road for a piece."""
+    n, walker = piece.vectors.shape[0], piece.walker
+    coded = walker is not None and walker.coded
+    if wish.exact or wish.recall == 1 or not piece.matches:
+        reason = "no row matches" if not piece.matches else "asked for"
+        return Choice("exact" if piece.mask is None else "exact_rows", 0, 0, 0, 0, piece.matches, reason)
+    wanted = breadth(wish.top_k, wish.ef, wish.recall, None if walker is None else walker.graph.calibration)
+    return choose(n, piece.matches, wish.top_k, wanted, walker is not None, coded)
+
+
+def compared(query: NDArray[np.float32], piece: Piece, top_k: int, reason: str) -> Nearest:
+    """The answer of the exact road: by codes where there are any, in float32 otherwise."""
+    road: Strategy = "exact" if piece.mask is None else "exact_rows"
+    if not piece.matches:
+        return Nearest(EMPTY, road, reason, EMPTY.positions)
+    rows = piece.matching()
+    if piece.walker is not None and piece.walker.coded:
+        scan = piece.walker.scan(query, top_k, rows)
+        if scan is not None:
+            return Nearest(scan.ranked, road, reason, scan.read)
+    return Nearest(exact_top_k(query, piece.vectors, top_k, piece.metric, piece.norms, rows), road, reason, rows)
+
+
+def answered(query: NDArray[np.float32], piece: Piece, wish: Wish, choice: Choice, walk: Walk) -> Nearest:
+    """The walk's answer, or the exact one where it was given up or could not reach enough rows."""
+    against = bool(choice.enough) and walk.met >= PROBE_ROWS and walk.matched < choice.enough
+    unlike = f"; only {walk.matched} of the {walk.met} rows around the query match" if against else ""
+    if walk.exhausted or walk.ranked.positions.shape[0] < wish.top_k:
+        return compared(query, piece, wish.top_k, f"the walk gave up: {choice.reason}{unlike}")
+    reason = choice.reason + (f"{unlike}: widened to {choice.wider}" if against else "")
+    return Nearest(walk.ranked, choice.strategy, reason, walk.ranked.positions)

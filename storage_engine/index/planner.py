@@ -1,13 +1,59 @@
-"""Which road a search takes: a pure function of sizes, so that the choice can be shown and tested."""
+"""Which road a search takes: a pure function of sizes, so that the choice can be shown and tested.
+
+Costs are counted in rows compared one after another by the quickest means there is: by codes where there are codes,
+in float32 otherwise. docs/search.md shows the measurements behind the numbers here.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from storage_engine.index.calibration import Calibration
 
 Strategy: TypeAlias = Literal["exact", "exact_rows", "graph", "masked_graph"]
+Against: TypeAlias = Literal["go on", "widen", "compare"]
 
 DEFAULT_EF = 64
+DEFAULT_RECALL = 0.99
+
+PROBE_ROWS = 32
+"""When a masked walk has expanded so many rows, it knows what share of the query's neighbourhood matches."""
+
+UNLIKE = 0.5
+"""A neighbourhood in which less than this share of the rows to be expected matches is one that the filter avoids."""
+
+WIDER = 4
+"""There a walk keeps so many times as many candidates: what is wanted lies around the neighbourhood, not in it."""
+
+_CODED_STEP = (
+    5.0  # one row of a walk costs as much as so many in a scan: it comes from anywhere in memory, and is sorted
+)
+_FLOAT_STEP = 2.0  # float32 rows are four times as long, and the scan waits for memory as well
+_UNLIKE_FACTOR = 8.0  # how many ordinary walks a walk against its filter may cost before comparing is preferred
+_LONGER = -0.8  # how the length of a walk grows with the share of rows that match
+_DEEPER = -0.3  # how the width that a recall needs grows with it: the rows wanted lie farther out
+
+
+@dataclass(frozen=True, slots=True)
+class Breadth:
+    """How widely a walk is to look.
+
+    Args:
+        ef: Candidates that a walk without a mask keeps.
+        rows: With how many rows it compares, about.
+        against: What a masked walk does where the filter avoids the query's neighbourhood: ``go on`` as asked for,
+            ``widen``, or leave it to the exact road (``compare``).
+        known_for: For people: where the numbers come from.
+    """
+
+    ef: int
+    rows: float
+    against: Against
+    known_for: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,56 +65,110 @@ class Choice:
             ``masked_graph``: walk through all rows, keep matching ones.
         ef: How many candidates the walk keeps; 0 where there is no walk.
         budget: After so many comparisons a walk is given up for the exact road; 0 where there is no walk.
+        enough: A masked walk with fewer matching rows among the first ``PROBE_ROWS`` expanded is against its filter.
+        wider: How many candidates such a walk keeps from then on; 0: it is given up for the exact road.
+        cost: Estimated, in rows compared one after another.
         reason: For people.
     """
 
     strategy: Strategy
     ef: int
     budget: int
+    enough: int
+    wider: int
+    cost: float
     reason: str
 
 
 def default_ef(top_k: int) -> int:
-    """Candidates to keep when nobody asked for a number: 64, or twice the rows wanted."""
+    """Candidates to keep where nobody asked and nobody measured: 64, or twice the rows wanted."""
     return max(DEFAULT_EF, 2 * top_k)
 
 
-def walk_cost(ef: int) -> int:
-    """The cost of an unmasked walk, in rows compared one after another: 200 + 12·ef.
+def walk_rows(ef: int) -> float:
+    """How many rows a walk without a mask compares with, where nobody measured: 200 + 7·ef.
 
-    Measured on Fashion-MNIST (60,000 rows, M = 16): 317, 471 and 720 rows compared at ef 20, 40 and 80, each about 1.4
-    times as dear as in a scan because it comes from anywhere in memory. The number grows with log n only.
+    472, 626 and 970 were counted at ef 40, 64 and 128 on Fashion-MNIST (60,000 × 784), 760, 1,041 and 2,171 on
+    clustered Gaussians (200,000 × 128). The number grows with log n only.
     """
-    return 200 + 12 * ef
+    return 200.0 + 7 * ef
 
 
-def choose(n: int, matches: int, top_k: int, ef: int | None, has_graph: bool) -> Choice:
+@functools.lru_cache(maxsize=256)
+def breadth(top_k: int, ef: int | None, recall: float | None, calibration: Calibration | None) -> Breadth | None:
+    """How widely to look for ``top_k`` rows.
+
+    Args:
+        top_k: Rows wanted.
+        ef: What the caller asked for, if anything.
+        recall: What the caller wants to be promised, above 0 and below 1, if anything.
+        calibration: What was measured when the graph was built.
+
+    Returns:
+        ``None`` where a promise was asked for that no walk is known to keep. Without a wish: the least width that was
+        measured to reach 0.99 or, where none does, beyond which nothing improves.
+    """
+    if ef is not None:
+        kept = max(ef, top_k)
+        against: Against = "go on"
+        known_for = "asked for"
+    elif recall is not None:
+        promised = None if calibration is None else calibration.ef_for(recall, top_k)
+        if promised is None:
+            return None
+        kept, against, known_for = promised, "compare", f"measured for recall {recall:g}"
+    else:
+        measured = None
+        if calibration is not None:
+            measured = calibration.ef_for(DEFAULT_RECALL, top_k) or calibration.best_ef(top_k)
+        kept = max(default_ef(top_k) if measured is None else measured, top_k)
+        against, known_for = "widen", "by default" if measured is None else "measured"
+    rows = None if calibration is None else calibration.rows_compared(kept)
+    return Breadth(kept, walk_rows(kept) if rows is None else rows, against, known_for)
+
+
+@functools.lru_cache(maxsize=1024)
+def choose(n: int, matches: int, top_k: int, wanted: Breadth | None, has_graph: bool, coded: bool = True) -> Choice:
     """Decide between the exact roads and the graph.
 
-    An unmasked walk costs as much as comparing :func:`walk_cost` rows in order; under a filter about ``n/matches``
-    times as much, because only that share of what it meets counts; if the filter follows the clusters of the data,
-    more. The exact road costs ``matches``. So the graph is taken where that is dearer, and a masked walk may compare
-    with as many rows as match before the exact road takes over: two and a half times the cost of having chosen that
-    at once, at worst, and never a short answer.
+    The exact road costs ``matches``. A walk costs the rows that it compares with, each several times as dear; under a
+    mask about ``share^-0.8`` times as many, between ``share^-0.6`` (Fashion-MNIST) and ``1/share`` (clustered
+    Gaussians), measured from 1 % to 50 %.
+
+    A masked walk in whose first ``PROBE_ROWS`` expanded rows fewer match than the filter as a whole lets expect is
+    against its filter: it would be long, and end too early. Unless a width was asked for, it is given up at once where
+    comparing costs at most a few walks, and widened otherwise. No masked walk may cost more than having compared; a
+    wrong estimate at worst doubles the cost, and never makes an answer short.
 
     Args:
         n: Rows of the graph.
         matches: Rows that may be returned.
         top_k: Rows wanted.
-        ef: Candidates to keep, ``None`` for the default, twice that under a filter; raised to ``top_k`` where lower.
+        wanted: See :func:`breadth`; ``None`` asks for the exact road.
         has_graph: Whether there is one.
+        coded: Whether it has codes.
     """
     everything = matches == n
     exact: Strategy = "exact" if everything else "exact_rows"
     if not has_graph:
-        return Choice(exact, 0, 0, "there is no graph yet")
+        return Choice(exact, 0, 0, 0, 0, matches, "there is no graph yet")
     if top_k >= matches:
-        return Choice(exact, 0, 0, f"all {matches} matching rows are wanted")
-    if ef is None:  # where the query's own cluster is filtered out, the rows wanted lie around it, not at one end
-        ef = default_ef(top_k) * (1 if everything else 2)
-    kept = max(ef, top_k)
-    walk = walk_cost(kept) * n // matches
-    if walk >= matches:
-        return Choice(exact, 0, 0, f"comparing {matches} rows is cheaper than a walk past about {walk}")
-    reason = f"a walk past about {walk} rows is cheaper than comparing {matches}"
-    return Choice("graph" if everything else "masked_graph", kept, matches, reason)
+        return Choice(exact, 0, 0, 0, 0, matches, f"all {matches} matching rows are wanted")
+    if wanted is None:
+        return Choice(exact, 0, 0, 0, 0, matches, "no walk is known to keep the promised recall")
+    share = matches / n
+    step = _CODED_STEP if coded else _FLOAT_STEP
+    kept = wanted.ef if everything or wanted.against == "go on" else math.ceil(wanted.ef * share**_DEEPER)
+    cost = step * wanted.rows * kept / wanted.ef * share**_LONGER
+    if cost >= matches:
+        reason = f"comparing {matches} rows costs less than a walk, which costs as much as comparing {cost:.0f}"
+        return Choice(exact, 0, 0, 0, 0, matches, reason)
+    reason = f"a walk of width {kept} ({wanted.known_for}) costs as much as comparing {cost:.0f} rows of {matches}"
+    if everything:
+        return Choice("graph", kept, n, 0, 0, cost, reason)
+    budget = max(top_k + 1, int(matches / step))
+    if wanted.against == "go on":
+        return Choice("masked_graph", kept, budget, 0, 0, cost, reason)
+    compares = wanted.against == "compare" or matches <= _UNLIKE_FACTOR * step * wanted.rows
+    enough = max(1, int(UNLIKE * share * PROBE_ROWS))
+    return Choice("masked_graph", kept, budget, enough, 0 if compares else WIDER * kept, cost, reason)

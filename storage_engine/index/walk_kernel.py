@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from storage_engine.index.code_kernel import code_value, round_query
 from storage_engine.vectors.kernels import (
     COSINE,
     L2,
@@ -26,7 +27,6 @@ from storage_engine.vectors.kernels import (
     squared_distance,
 )
 from storage_engine.vectors.simd import (
-    add_code_products,
     bits_of,
     compiled,
     insert_key_in_block,
@@ -39,19 +39,17 @@ from storage_engine.vectors.simd import (
     prefetch,
     store_f32,
     store_f64,
-    store_i16,
     store_i32,
     store_i64,
     store_u16,
-    sum_i16,
-    zero_i16,
 )
 
 # fmt: off
 (BASE, STRIDE, NORMS, DIMENSION, METRIC, LINKS, WIDTH, UPPER, UPPER_WIDTH, FIRST_UPPER, ENTRY, LEVELS,
  NARROW, WIDE, SCRATCH, SEEN, EPOCH, KEYS, UNSEEN, FRESH, HEAP,
  EF, TOP_K, RESCORED, MASK, BUDGET, POSITIONS, SCORES, COMPARED, EXHAUSTED,
- CODE_ROWS, CODE_STRIDE, CODE_TERMS, CODE_LOW, CODE_STEP, CODE_QUERY, PARAMETERS) = range(37)
+ CODE_ROWS, CODE_STRIDE, CODE_TERMS, CODE_LOW, CODE_STEP, CODE_QUERY,
+ PROBE, ENOUGH, WIDER, MET, MATCHED, PARAMETERS) = range(42)
 # fmt: on
 
 NONE = np.int64(2**63 - 1)  # an empty place among the keys; odd, so it reads as a row already expanded
@@ -59,50 +57,6 @@ LEAST = np.int64(-(2**63))
 ROW_BITS = np.int64(0xFFFFFFFF)
 CODED = 3  # the metric of a walk over codes: they know which one they stand for
 AHEAD = 8  # rows whose numbers are asked for before they are compared
-
-
-@compiled
-def code_value(row, stride, terms, query):  # type: ignore[no-untyped-def]
-    """What the walk over codes orders by, less a constant of the query, of the codes at an address; float32.
-
-    Args: ``terms`` is the offset of the row's own terms, ``query`` the address of the rounded query, before which
-    stands the float32 that its integers are multiplied by.
-    """
-    a = zero_i16()
-    b = zero_i16()
-    c = row
-    q = query
-    end = row + stride
-    while c + 64 < end:
-        a = add_code_products(a, c, q)
-        b = add_code_products(b, c + 64, q + 128)
-        c += 128
-        q += 256
-    if c < end:
-        a = add_code_products(a, c, q)
-    return load_f32(row + terms) + load_f32(query - 4) * np.float32(sum_i16(a, b))
-
-
-@compiled
-def round_query(query, low, step, dimension, euclidean, out):  # type: ignore[no-untyped-def]
-    """Write the query as int16 for codes to ``out``, and before it what they are to be multiplied by.
-
-    The integers are as large as they may be without a sum of products leaving 32 bits. The places of a row's terms and
-    padding stay zero.
-    """
-    largest = np.float32(0.0)
-    for j in range(dimension):
-        number = load_f32(query + 4 * j)
-        weight = load_f32(step + 4 * j) * (number - load_f32(low + 4 * j) if euclidean else number)
-        largest = max(largest, abs(weight))
-    top = np.float32(min(32_767, 2_147_483_647 // (255 * dimension)))
-    unit = max(largest / top, np.float32(1e-30))
-    for j in range(dimension):
-        number = load_f32(query + 4 * j)
-        weight = load_f32(step + 4 * j) * (number - load_f32(low + 4 * j) if euclidean else number)
-        nearest = np.floor(weight / unit + np.float32(0.5))
-        store_i16(out + 2 * j, np.int16(min(max(nearest, -top), top)))
-    store_f32(out - 4, -unit - unit if euclidean else -unit)
 
 
 @compiled
@@ -279,11 +233,15 @@ def pop(heap, size):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def walk_masked(table, start, value, compared, base, stride, norms, narrow, dimension, metric):  # type: ignore[no-untyped-def]
+def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - as above
+    table, start, value, compared, base, stride, norms, narrow, dimension, metric
+):
     """Level 0 through all rows, keeping those of the mask; returns the rows compared, more than the budget if given up.
 
     The walk ends where the nearest row still to be expanded is farther than the worst kept one, so it always looks at
-    least as far as a walk without a mask.
+    least as far as a walk without a mask. After ``PROBE`` rows it looks back once: where fewer than ``ENOUGH`` of them
+    matched, it keeps ``WIDER`` candidates from then on, or is given up if that is 0. ``MET`` and ``MATCHED`` are set to
+    the rows met until then (all, if the walk was shorter) and the matching ones among them.
     """
     # long: as above
     links = load_i64(table + 8 * LINKS)
@@ -298,6 +256,9 @@ def walk_masked(table, start, value, compared, base, stride, norms, narrow, dime
     budget = load_i64(table + 8 * BUDGET)
     ef = load_i64(table + 8 * EF)
     blocks = (ef + 7) >> 3
+    probe = load_i64(table + 8 * PROBE)
+    met = 0
+    matched = 0
     store_u16(seen + 2 * start, epoch)
     key = key_of(value, start)
     if load_u8(mask + start):
@@ -305,12 +266,25 @@ def walk_masked(table, start, value, compared, base, stride, norms, narrow, dime
     push(heap, 0, key)
     size = 1
     while size > 0:
+        if met >= probe:
+            probe = NONE
+            store_i64(table + 8 * MET, met)
+            store_i64(table + 8 * MATCHED, matched)
+            if matched < load_i64(table + 8 * ENOUGH):
+                if load_i64(table + 8 * WIDER) == 0:
+                    return budget + 1
+                ef = max(ef, load_i64(table + 8 * WIDER))
+                blocks = (ef + 7) >> 3
+                store_i64(table + 8 * EF, ef)
         worst = load_i64(keys + 8 * (ef - 1))
         key = pop(heap, size)
         size -= 1
         if key > worst:
             break
-        count = collect_unseen(links + 4 * width * ((key & ROW_BITS) >> 1), width, seen, epoch, unseen)
+        row = (key & ROW_BITS) >> 1
+        met += 1
+        matched += load_u8(mask + row)
+        count = collect_unseen(links + 4 * width * row, width, seen, epoch, unseen)
         compared += count
         if compared > budget:
             break
@@ -323,6 +297,9 @@ def walk_masked(table, start, value, compared, base, stride, norms, narrow, dime
                 if load_u8(mask + ((key & ROW_BITS) >> 1)):
                     insert(keys, blocks, key)
                     worst = load_i64(keys + 8 * (ef - 1))
+    if probe != NONE:
+        store_i64(table + 8 * MET, met)
+        store_i64(table + 8 * MATCHED, matched)
     return compared
 
 
@@ -383,7 +360,7 @@ def walk(parameters, query):  # type: ignore[no-untyped-def]
     ef = load_i64(table + 8 * EF)
     fill_query(query.ctypes.data, narrow, load_i64(table + 8 * WIDE), dimension)
     store_i64(keys - 8, LEAST)
-    for j in range(((ef + 7) >> 3) * 8 + 8):
+    for j in range(((max(ef, load_i64(table + 8 * WIDER)) + 7) >> 3) * 8 + 8):
         store_i64(keys + 8 * j, NONE)
     exhausted = False
     rows = base
@@ -407,6 +384,7 @@ def walk(parameters, query):  # type: ignore[no-untyped-def]
         exhausted = compared > load_i64(table + 8 * BUDGET)
     else:
         compared = walk_all(table, row, value, compared, rows, width, terms, asked, numbers, order)
+    ef = load_i64(table + 8 * EF)  # a masked walk may have raised it
     found = 0
     while found < ef and load_i64(keys + 8 * found) != NONE:
         found += 1
@@ -415,3 +393,28 @@ def walk(parameters, query):  # type: ignore[no-untyped-def]
     parameters[COMPARED] = compared
     parameters[EXHAUSTED] = exhausted
     return min(found, load_i64(table + 8 * TOP_K))
+
+
+@compiled
+def walk_many(parameters, queries, first, last, positions, scores, outcomes):  # type: ignore[no-untyped-def]
+    """The searches of queries ``first`` … ``last - 1``, one after the other.
+
+    Args: ``queries`` float32 (m, d); ``positions`` int64 and ``scores`` float64 (m, k), k at least ``TOP_K``;
+    ``outcomes`` int64 (m, 5): rows found, ``EXHAUSTED``, ``COMPARED``, ``MET``, ``MATCHED``. ``EPOCH`` is raised before
+    each search and must not run over.
+    """
+    ef = parameters[EF]
+    from_positions = parameters[POSITIONS]
+    from_scores = parameters[SCORES]
+    for i in range(first, last):
+        parameters[EPOCH] += 1
+        parameters[EF] = ef
+        found = walk(parameters, queries[i])
+        for j in range(found):
+            positions[i, j] = load_i64(from_positions + 8 * j)
+            scores[i, j] = load_f64(from_scores + 8 * j)
+        outcomes[i, 0] = found
+        outcomes[i, 1] = parameters[EXHAUSTED]
+        outcomes[i, 2] = parameters[COMPARED]
+        outcomes[i, 3] = parameters[MET]
+        outcomes[i, 4] = parameters[MATCHED]

@@ -18,6 +18,7 @@ from zlib import crc32
 
 from storage_engine.batch import FileReference
 from storage_engine.errors import DamagedError
+from storage_engine.history.retained import NOTHING_RETAINED, Checkpoint, Retained
 from storage_engine.schema import CollectionSchema
 from storage_engine.schema_json import schema_from_json, schema_to_json
 from storage_engine.segment.reference import (
@@ -87,6 +88,8 @@ class Manifest:
         collections: Every live collection.
         tables: The keyed tables (:mod:`storage_engine.segment.tables`), or ``None`` if there are none.
         files: Attached files.
+        last_time: When ``last_lsn`` was committed, seconds since the epoch; 0 if unknown.
+        retained: What is kept of the past.
     """
 
     number: int
@@ -99,6 +102,13 @@ class Manifest:
     collections: tuple[SealedCollection, ...] = ()
     tables: StoredFile | None = None
     files: tuple[FileReference, ...] = ()
+    last_time: float = 0.0
+    retained: Retained = NOTHING_RETAINED
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What is remembered of this manifest while it is kept for the versions that it leads to."""
+        return Checkpoint(self.number, self.last_lsn, self.last_time, self.created_at, self.wal_number)
 
     def required_files(self) -> tuple[StoredFile, ...]:
         """Every file without which the database is damaged; the log and graphs are not among them."""
@@ -115,8 +125,12 @@ class Manifest:
 
     def file_names(self) -> frozenset[str]:
         """Names of everything this manifest needs, graphs included and the log excluded; the rest may be swept."""
-        graphs = [collection.graph.file.name for collection in self.collections if collection.graph is not None]
-        return frozenset([file.name for file in self.required_files()] + graphs)
+        return frozenset(self.file_lengths())
+
+    def file_lengths(self) -> dict[str, int]:
+        """The same names, each with the file's length in bytes."""
+        graphs = [collection.graph.file for collection in self.collections if collection.graph is not None]
+        return {file.name: file.length for file in (*self.required_files(), *graphs)}
 
 
 def manifest_name(number: int) -> str:
@@ -143,6 +157,8 @@ def pack_manifest(manifest: Manifest) -> bytes:
         "collections": [_collection_to_json(collection) for collection in manifest.collections],
         "tables": file_to_json(manifest.tables),
         "files": [[file.kind, file.name, file.length, file.sha256] for file in manifest.files],
+        "last_time": manifest.last_time,
+        "retained": manifest.retained.to_json(),
     }
     body = json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     data = _HEAD.pack(_MAGIC, len(body)) + body
@@ -175,6 +191,9 @@ def unpack_manifest(data: bytes, name: str) -> Manifest:
             collections=tuple(_collection_from_json(one) for one in value["collections"]),
             tables=None if value["tables"] is None else file_from_json(value["tables"]),
             files=tuple(FileReference(*one) for one in value["files"]),
+            # Manifests of format 1.0 know nothing of the past.
+            last_time=float(value.get("last_time", 0.0)),
+            retained=Retained.from_json(value["retained"]) if "retained" in value else NOTHING_RETAINED,
         )
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise _damaged(name, _HEAD.size, f"its body cannot be read ({error})") from error

@@ -20,11 +20,14 @@ class RejectedManifest:
         name: ``manifest/<n>.man``.
         number: Its number.
         error: What is wrong with it or with the files it names.
+        manifest: What it says, if that can be read: commits up to ``last_lsn``, and perhaps some in log ``wal_number``,
+            were acknowledged.
     """
 
     name: str
     number: int
     error: DamagedError
+    manifest: Manifest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ def choose_manifest(disk: Disk, database_uuid: str) -> ManifestChoice | None:
     """
     rejected: list[RejectedManifest] = []
     for number in reversed(manifest_numbers(disk)):
+        manifest: Manifest | None = None
         try:
             manifest, sha256 = read_manifest(disk, number, database_uuid)
             _check_chain(disk, manifest)
@@ -93,7 +97,7 @@ def choose_manifest(disk: Disk, database_uuid: str) -> ManifestChoice | None:
                 check_present(disk, file)
             _check_log(disk, manifest)
         except DamagedError as error:
-            rejected.append(RejectedManifest(manifest_name(number), number, error))
+            rejected.append(RejectedManifest(manifest_name(number), number, error, manifest))
         else:
             return ManifestChoice(manifest, sha256, tuple(rejected))
     if rejected:

@@ -65,6 +65,21 @@ def pieces_from(pieces: Sequence[Piece], first: int, shift: int) -> tuple[Piece,
     return tuple(result)
 
 
+def pieces_until(pieces: Sequence[Piece], stop: int) -> tuple[Piece, ...]:
+    """The pieces of the slots below ``stop``; one that goes on beyond is cut."""
+    result = []
+    for piece in pieces:
+        count = min(piece.count, stop - piece.start)
+        if count <= 0:
+            break
+        if count == piece.count:
+            result.append(piece)
+        else:
+            table = piece.load()
+            result.append(Piece.of(piece.start, count, None if table is None else table.slice(0, count)))
+    return tuple(result)
+
+
 def _joined(parts: Sequence[Piece]) -> Piece:
     tables = [part.load() for part in parts]
     count = sum(part.count for part in parts)

@@ -268,7 +268,9 @@ class BlockFile:
         if len(rows) == 0 or row_bytes == 0:
             return
         starts = self._sections[index][0] + rows * row_bytes
-        first, last = starts // BLOCK_BYTES, (starts + row_bytes - 1) // BLOCK_BYTES
+        first, last = starts // BLOCK_BYTES, (starts + (row_bytes - 1)) // BLOCK_BYTES
+        if row_bytes <= BLOCK_BYTES and self._verified[first].all() and self._verified[last].all():
+            return  # the usual case of a search's hits
         for step in range(int((last - first).max()) + 1):
             blocks = np.minimum(first + step, last)
             self._verify_blocks(np.unique(blocks[~self._verified[blocks]]))

@@ -99,6 +99,11 @@ class SegmentMetadata:
         self._map = disk.map(file.name)
         self._checked = False
 
+    @property
+    def name(self) -> str:
+        """The file."""
+        return self._file.name
+
     def schema(self) -> pa.Schema:
         """The columns.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from storage_engine.staged_file import StoredFile
 
@@ -23,6 +26,8 @@ class SegmentReference:
         vectors: The file of vectors, norms and born LSNs.
         ids: The file of ids with its hash index.
         metadata: The Parquet file, or ``None`` if the rows have no metadata column.
+        columns: Names and types of the metadata columns, as :func:`pack_columns` writes them; empty where there are
+            none, or where a version before format 1.1 wrote the segment.
     """
 
     uuid: str
@@ -34,6 +39,7 @@ class SegmentReference:
     vectors: StoredFile
     ids: StoredFile
     metadata: StoredFile | None
+    columns: str = ""
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
@@ -58,6 +64,23 @@ class AttachSegment:
     collection: str
     segment: SegmentReference
     deleted_ids: tuple[str, ...] = ()
+
+
+def pack_columns(schema: pa.Schema) -> str:
+    """An Arrow schema as text: its IPC message in base64."""
+    return base64.b64encode(schema.serialize()).decode()
+
+
+def unpack_columns(columns: str) -> pa.Schema:
+    """Inverse of :func:`pack_columns`.
+
+    Raises:
+        ValueError: The text is something else.
+    """
+    try:
+        return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(columns, validate=True)))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not a schema: {error}") from error
 
 
 def file_to_json(file: StoredFile | None) -> list[Any] | None:
@@ -89,6 +112,7 @@ def reference_to_json(reference: SegmentReference) -> dict[str, Any]:
         "vectors": file_to_json(reference.vectors),
         "ids": file_to_json(reference.ids),
         "metadata": file_to_json(reference.metadata),
+        "columns": reference.columns,
     }
 
 
@@ -108,4 +132,11 @@ def reference_from_json(value: Mapping[str, Any]) -> SegmentReference:
         vectors=file_from_json(value["vectors"]),
         ids=file_from_json(value["ids"]),
         metadata=None if value["metadata"] is None else file_from_json(value["metadata"]),
+        columns=_checked_columns(str(value.get("columns", ""))),
     )
+
+
+def _checked_columns(columns: str) -> str:
+    if columns:
+        unpack_columns(columns)
+    return columns

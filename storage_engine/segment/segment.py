@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from storage_engine.errors import DamagedError
 from storage_engine.files import Disk
 from storage_engine.segment.ids import SegmentIds
 from storage_engine.segment.metadata import SegmentMetadata
-from storage_engine.segment.reference import SegmentReference
+from storage_engine.segment.reference import SegmentReference, unpack_columns
 from storage_engine.segment.vectors import SegmentVectors
 
 
@@ -93,12 +94,15 @@ class Segment:
         return self._vectors.born
 
     def metadata_schema(self) -> pa.Schema:
-        """The metadata columns; empty if there are none.
+        """The metadata columns; empty if there are none. Known without reading the file.
 
         Raises:
-            DamagedError: The file fails its digest.
+            DamagedError: The reference does not say, and the file fails its digest.
         """
-        return pa.schema([]) if self._metadata is None else self._metadata.schema()
+        if self._metadata is None:
+            return pa.schema([])
+        columns = self.reference.columns
+        return unpack_columns(columns) if columns else self._metadata.schema()
 
     def metadata(self, columns: Sequence[str] | None = None) -> pa.Table | None:
         """All rows of the metadata columns asked for, in that order (``None``: all); ``None`` if there are none at all.
@@ -133,3 +137,10 @@ class Segment:
         self.ids.verify()
         if self._metadata is not None:
             self._metadata.verify()
+            if not self.metadata_schema().equals(self._metadata.schema()):
+                name = self._metadata.name
+                raise DamagedError(
+                    f"{name} has other columns than the manifest says (from offset 0)",
+                    fix="Restore the file from a backup of the directory.",
+                    value=name,
+                )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from storage_engine.files import Disk
 from storage_engine.segment.ids import IdsWriter
 from storage_engine.segment.metadata import MetadataWriter
-from storage_engine.segment.reference import SegmentReference
+from storage_engine.segment.reference import SegmentReference, pack_columns
 from storage_engine.segment.vectors import VectorsWriter
 from storage_engine.staged_file import StoredFile, discard, publish
 
@@ -109,4 +109,5 @@ def write_segment(disk: Disk, collection_uuid: str, rows: SegmentRows, *, uuid: 
         vectors=files[0],
         ids=files[1],
         metadata=files[2] if metadata is not None else None,
+        columns=pack_columns(schema.remove_metadata()) if metadata is not None and schema is not None else "",
     )

@@ -56,6 +56,12 @@ def check_query(query: NDArray[np.float32], dimension: int, metric: Metric) -> N
         InvalidVectorError: It is not one-dimensional, holds NaN or infinity (also after rounding to float32), or is
             zero under the cosine metric.
     """
+    if type(query) is np.ndarray and query.dtype == np.float32 and query.shape == (dimension,):
+        vector = np.ascontiguousarray(query)
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = float(np.dot(vector, vector))
+        if math.isfinite(square) and square > 0.0:
+            return vector  # any ordinary query: one pass settles all checks
     given = np.asarray(query)
     if given.ndim != 1 or given.dtype.kind not in "fiub":
         raise InvalidVectorError(
@@ -71,7 +77,7 @@ def check_query(query: NDArray[np.float32], dimension: int, metric: Metric) -> N
         )
     with np.errstate(over="ignore", invalid="ignore"):
         vector = np.ascontiguousarray(given, dtype=np.float32)
-        square = float(vector @ vector)  # finite and positive for any ordinary query: one pass settles both checks
+        square = float(vector @ vector)
     if not math.isfinite(square) and not np.isfinite(vector).all():
         at = int(np.flatnonzero(~np.isfinite(vector))[0])
         raise InvalidVectorError(

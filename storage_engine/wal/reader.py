@@ -133,6 +133,11 @@ class LogReader:
             raise self._lost(end, witness)
         return LogEnd(end, self._lsn, self._crc, len(self._data) - self._position)
 
+    @property
+    def last_lsn(self) -> int:
+        """LSN of the last record read, or the first LSN minus one."""
+        return self._lsn
+
     def position(self) -> LogEnd:
         """The end reached so far without judging what follows; for following a log that is being written."""
         return LogEnd(self._base + self._position, self._lsn, self._crc, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from storage_engine.errors import (
@@ -10,7 +11,7 @@ from storage_engine.errors import (
     InvalidArgumentError,
     WriteFailedError,
 )
-from storage_engine.files import Disk, DiskError, Handle, write_all
+from storage_engine.files import Disk, DiskError, Handle, replace_file, write_all
 from storage_engine.wal.record import (
     FILE_HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -81,7 +82,7 @@ class LogWriter:
             created_at: Seconds since the epoch.
 
         Raises:
-            DiskError: The file may exist but nothing names it yet.
+            DiskError: The file may exist but holds no record.
         """
         header = pack_header(database_uuid, number, first_lsn, previous_crc, created_at)
         handle = disk.create(log_name(number))
@@ -91,12 +92,16 @@ class LogWriter:
             disk.sync_directory("wal")
         except DiskError:
             disk.close(handle)
+            with contextlib.suppress(DiskError):  # what cannot be removed is recognized when the log is read
+                disk.unlink(handle.name)
             raise
         seed = int.from_bytes(header[-4:], "little")
         return cls(disk, handle, number, seed, FILE_HEADER_BYTES, first_lsn - 1, previous_crc)
 
     @classmethod
-    def resume(cls, disk: Disk, number: int, *, seed: int, end: int, last_lsn: int, last_crc: int) -> LogWriter:
+    def resume(
+        cls, disk: Disk, number: int, *, seed: int, end: int, last_lsn: int, last_crc: int, anew: bool = False
+    ) -> LogWriter:
         """Go on after recovery: cut the file at ``end`` and make all that stands before it durable.
 
         Args:
@@ -106,13 +111,18 @@ class LogWriter:
             end: Offset after the last valid record (``LogEnd.offset``).
             last_lsn: LSN of that record (``LogEnd.last_lsn``).
             last_crc: Its checksum (``LogEnd.last_crc``).
+            anew: Put a copy in the file's place. For a log of which not all is known to be durable: if a sync failed
+                before, the system may hold bytes in memory that it takes for written, and no later sync writes them.
 
         Raises:
             DiskError: Nothing was lost; reading the file again gives the same records.
         """
-        handle = disk.open(log_name(number))
+        name = log_name(number)
+        if anew:
+            replace_file(disk, name, disk.read(name, 0, end))
+        handle = disk.open(name)
         try:
-            if disk.size(handle.name) != end:
+            if disk.size(name) != end:
                 disk.truncate(handle, end)
             # Records that a killed process wrote but did not sync become durable here, before anybody is told of them.
             disk.sync(handle)

@@ -210,3 +210,73 @@ def test_a_refused_first_insert_makes_no_collection(db):
             db.insert(id="a", **arguments)
     assert db.version == 0
     assert db.collections() == []
+
+
+def clustered(rows=6000, dimension=40, seed=0):
+    g = np.random.default_rng(seed)
+    centres = g.normal(size=(20, dimension))
+    labels = g.integers(0, 20, rows + 60)
+    points = (centres[labels] + 0.6 * g.normal(size=(rows + 60, dimension))).astype(np.float32)
+    return points[:rows], points[rows:], labels[:rows]
+
+
+@pytest.fixture(scope="module")
+def graphed():
+    vectors, queries, labels = clustered()
+    with QuantumDatabase.open(":memory:", build_threads=1) as database:
+        items = database.create_collection("items", dimension=40, metric="cosine", ef_construction=60, recall=0.95)
+        items.insert([f"r{n}" for n in range(5800)], vectors[:5800], metadata={"label": labels[:5800]})
+        items.build_graph()
+        items.delete([f"r{n}" for n in range(0, 5800, 50)])
+        items.insert([f"r{n}" for n in range(5800, 6000)], vectors[5800:], metadata={"label": labels[5800:]})
+        yield items, queries
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"ef": 30},
+        {"exact": True},
+        {"recall": 0.99, "where": "label < 12"},
+        {"filter": {"label": 3}},
+        {"where": "label = 99"},
+    ],
+    ids=str,
+)
+def test_many_queries_at_once_give_what_each_gives_alone(graphed, wish):
+    items, queries = graphed
+    for top_k in (1, 10):
+        many = items.query(queries, top_k, **wish)
+        alone = [items.query(query, top_k, **wish) for query in queries]
+        assert [hits.ids for hits in many] == [hits.ids for hits in alone]
+        assert [hits.scores.tobytes() for hits in many] == [hits.scores.tobytes() for hits in alone]
+        assert [(hits.strategy, hits.reason) for hits in many] == [(hits.strategy, hits.reason) for hits in alone]
+        assert many[-1].metadata.equals(alone[-1].metadata)
+    assert items.query(queries[:0]) == []
+
+
+def test_a_promised_recall_is_kept(graphed):
+    items, queries = graphed
+    truth = [set(hits.ids) for hits in items.query(queries, exact=True)]
+    for wish, promised in (({}, 0.95), ({"recall": 0.9}, 0.9), ({"recall": 0.99}, 0.99), ({"recall": 1.0}, 1)):
+        for condition in (None, "label < 15"):
+            if condition is not None:
+                truth = [set(hits.ids) for hits in items.query(queries, exact=True, where=condition)]
+            found = [set(hits.ids) for hits in items.query(queries, where=condition, **wish)]
+            assert np.mean([len(a & b) / 10 for a, b in zip(found, truth, strict=True)]) >= promised
+        truth = [set(hits.ids) for hits in items.query(queries, exact=True)]
+    assert items.query(queries[0], recall=1.0).strategy == "exact"
+    assert items.query(queries[0]).strategy != "exact"
+    assert "measured for recall 0.95" in items.query(queries[0]).reason
+
+
+def test_promises_out_of_range_are_refused(db, graphed):
+    items, queries = graphed
+    for wish in ({"recall": 0}, {"recall": 1.01}, {"recall": "high"}, {"recall": True}, {"recall": 0.9, "ef": 10}):
+        with pytest.raises(InvalidArgumentError):
+            items.query(queries[0], **wish)
+    with pytest.raises(InvalidArgumentError, match="recall"):
+        db.create_collection("bad", dimension=2, recall=1.5)
+    with pytest.raises(UnknownColumnError, match="nothing"):
+        items.query(queries[0], include=["nothing"])

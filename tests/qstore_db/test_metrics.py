@@ -187,13 +187,13 @@ def test_an_old_snapshot_reads_the_compacted_part(engine):
 
 def test_a_file_that_is_not_what_its_record_says_is_damaged(engine, monkeypatch):
     fill(engine, 1, epochs=1)
-    monkeypatch.setattr(engine, "read_file", lambda kind, name: b"PAR1 no")
+    monkeypatch.setattr(engine, "read_file", lambda *_: b"PAR1 no")
     with pytest.raises(DamagedError):
         read_metrics(engine, engine.snapshot())
     empty = pa.BufferOutputStream()
     import pyarrow.parquet as pq
 
     pq.write_table(metrics.SCHEMA.empty_table(), empty)
-    monkeypatch.setattr(engine, "read_file", lambda kind, name: empty.getvalue().to_pybytes())
+    monkeypatch.setattr(engine, "read_file", lambda *_: empty.getvalue().to_pybytes())
     with pytest.raises(DamagedError, match="0 rows"):
         read_metrics(engine, engine.snapshot())

@@ -49,7 +49,7 @@ def test_all_blocks_run_in_order(database):
             if isinstance(parse(text)[0], Query):
                 assert result.columns
     nearest = [text for text, plan in plans.items() if plan and plan.startswith("nearest")]
-    assert len(nearest) == 5
+    assert len(nearest) == 6
     assert [text for text, plan in plans.items() if plan and plan.startswith("every")] == [
         "SELECT id, vector <#> $q FROM items ORDER BY vector <#> $q LIMIT 3"
     ]

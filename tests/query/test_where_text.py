@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 from query import where_text
 from query.errors import InvalidFilterError, InvalidParameterError, SqlSyntaxError, UnsupportedStatementError
 from query.filter_mapping import parse_filter
+from query.predicates import to_predicate
+from query.relations import CollectionRelation
 from query.session import Session
+from query.simple_condition import simple_condition
 from storage_engine.batch import CreateCollection, DeleteRows, PutRows, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.errors import QStoreError, UnknownColumnError
+from storage_engine.filters.expression import canonical_text
 from storage_engine.schema import CollectionSchema, Metric
 
 CONDITIONS = [
@@ -340,3 +344,95 @@ def test_what_a_condition_selected_is_forgotten_with_the_rows():
         assert session.selection(after, where="label = 3 AND true", filter={"label": 3}).count == 1
         with pytest.raises(ValueError, match="read-only"):
             new.mask[0] = True
+
+
+PLAIN = [
+    "label = 3",
+    " label=3 ",
+    "LABEL >= 3 AND Price < 0.75",
+    "label <> 3 and tag = 'red'",
+    "label != -1",
+    "tag = ''",
+    "tag IN ('red', 'Zürich')",
+    "label in (1,2 , 3) AND price > -2.5\nAND tag <> 'green'",
+    "id = 'items/7'",
+]
+NOT_PLAIN = [
+    "",
+    "label",
+    "label = ",
+    "label = 3 OR label = 4",
+    "label = 3 AND",
+    "label = 3AND price < 1",
+    "label = 3;",
+    "label = 3 -- why",
+    "label = 3.",
+    "label = .5",
+    "label = 1e3",
+    "label = +3",
+    "label = - 3",
+    "label =-3",
+    "label == 3",
+    "label <=> 3",
+    "label = 3 = 4",
+    "label < -3 < 4",
+    "tag = 'it''s'",
+    "tag = E'a'",
+    "tag = 'a' 'b'",
+    "tag = 'a\\n'",
+    "label = 3::BIGINT",
+    "items.label = 3",
+    '"label" = 3',
+    "label IN ()",
+    "label IN (1, 2",
+    "label IN (1, NULL)",
+    "label NOT IN (1)",
+    "null = 3",
+    "not = 3",
+    "select = 3",
+    "3 = label",
+    "label = 1_000",
+    "label = 0x1F",
+    "label = 3\u00a0",
+    "label = 3 AND (price < 1)",
+]
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_plain_conditions_need_no_parser_and_mean_the_same(sample, text, monkeypatch):
+    view = sample.engine.snapshot().collection("items")
+    started = sample.session._duckdb()
+    node = simple_condition(text, started.connection.words.reserved)
+    parsed = started.parser.condition(text, "items")[1].node
+    relation = CollectionRelation(view, sample.session._cache)
+    ours, theirs = (to_predicate(one, relation.schema, ("items",), {}) for one in (node, parsed))
+    assert ours is not None
+    assert canonical_text(ours) == canonical_text(theirs)
+    monkeypatch.setattr(started.parser, "condition", None)
+    assert sample.session.selection(view, where=text) is not None
+
+
+@pytest.mark.parametrize("text", NOT_PLAIN)
+def test_what_is_not_plain_is_left_to_the_parser(sample, text):
+    words = sample.session._duckdb().connection.words
+    if simple_condition(text, words.reserved) is not None:  # then the parser must read the same in it
+        assert text == "label =-3"
+        parsed = sample.session._duckdb().parser.condition(text, "items")[1].node
+        assert parsed["right"]["literal"]["text"] == "-3"
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(
+    st.lists(st.sampled_from([*" ()=<>!'-.,", "label", "price", "AND", "IN", "3", "0.5", "'red'", "null"]), max_size=9)
+)
+def test_whatever_is_read_without_the_parser_is_read_like_it(sample, words):
+    text = "".join(words)
+    started = sample.session._duckdb()
+    node = simple_condition(text, started.connection.words.reserved)
+    if node is None:
+        return
+    schema = CollectionRelation(sample.engine.snapshot().collection("items"), sample.session._cache).schema
+    parsed = started.parser.condition(text, "items")[1].node
+    ours, theirs = (to_predicate(one, schema, ("items",), {}) for one in (node, parsed))
+    assert (ours is None) == (theirs is None)
+    assert ours is None or canonical_text(ours) == canonical_text(theirs)

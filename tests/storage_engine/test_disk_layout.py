@@ -10,6 +10,7 @@ import numpy as np
 
 from storage_engine.batch import DropCollection, PutRows
 from storage_engine.format_file import Format, pack_format
+from storage_engine.history.retained import Checkpoint, KeptLog, Retained
 from storage_engine.manifest.manifest import Manifest, pack_manifest
 from storage_engine.memory_disk import MemoryDisk
 from storage_engine.segment.deletes import write_deletes
@@ -31,8 +32,8 @@ def memory():
 
 
 def test_format():
-    data = pack_format(Format(DATABASE, 1.5, optional=3))
-    expected = b"QSTOREDB" + bytes.fromhex(DATABASE) + struct.pack("<HHQQdI", 1, 0, 0, 3, 1.5, 0)
+    data = pack_format(Format(DATABASE, 1.5, optional=3))  # format 1.1
+    expected = b"QSTOREDB" + bytes.fromhex(DATABASE) + struct.pack("<HHQQdI", 1, 1, 0, 3, 1.5, 0)
     assert data == expected + struct.pack("<I", crc32(expected))
 
 
@@ -78,7 +79,8 @@ def test_operations():
 
 
 def test_manifest():
-    data = pack_manifest(Manifest(4, DATABASE, 1.5, "ab", 3, 9, 11))
+    retained = Retained((Checkpoint(2, 5, 0.5, 1.0, 1),), (KeptLog(1, 6, 8, 640, (("seg/x.vec", 77),)),))
+    data = pack_manifest(Manifest(4, DATABASE, 1.5, "ab", 3, 9, 11, last_time=1.25, retained=retained))
     body = {
         "number": 4,
         "database_uuid": DATABASE,
@@ -90,6 +92,8 @@ def test_manifest():
         "collections": [],
         "tables": None,
         "files": [],
+        "last_time": 1.25,
+        "retained": {"checkpoints": [[2, 5, 0.5, 1.0, 1]], "logs": [[1, 6, 8, 640, [["seg/x.vec", 77]]]]},
     }
     assert json.loads(data[16:-4]) == body
     assert data[:16] == b"QSTORMAN" + struct.pack("<Q", len(data) - 20)

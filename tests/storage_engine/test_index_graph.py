@@ -11,6 +11,7 @@ import pytest
 
 from storage_engine.errors import DamagedError, FormatTooNewError, InvalidArgumentError, InvalidVectorError
 from storage_engine.index.builder import _frozen, build_graph
+from storage_engine.index.calibration import EFS, TOPS
 from storage_engine.index.codes import stride_of
 from storage_engine.index.graph import Graph
 from storage_engine.index.walker import Walker
@@ -37,7 +38,8 @@ def test_one_thread_gives_the_same_bytes_each_time(stored):
     steps = []
     again = build_graph(rows(), None, Metric.L2, OPTIONS, progress=lambda done, of: steps.append((done, of)))
     assert again.to_bytes() == stored
-    assert steps == [(1024, 3000), (2048, 3000), (3000, 3000)]
+    assert steps[:4] == [(1024, 3000), (2048, 3000), (2744, 3000), (3000, 3000)]  # 256 rows wait, to be queries
+    assert set(steps[4:]) == {(3000, 3000)}  # while they are
     assert build_graph(rows(), None, Metric.L2, GraphOptions(m=5, ef_construction=40, seed=1)).to_bytes() != stored
 
 
@@ -110,7 +112,7 @@ def test_what_cannot_be_built_is_refused():
         build_graph(rows(5), None, Metric.L2, OPTIONS, threads=0)
     bad = rows(2000)
     bad[1500, 2] = np.nan
-    with pytest.raises(InvalidVectorError, match="1024"):
+    with pytest.raises(InvalidVectorError, match="to 1999"):
         build_graph(bad, None, Metric.L2, OPTIONS)
     with pytest.raises(InvalidVectorError), np.errstate(divide="ignore"):
         build_graph(rows(5), np.zeros(5, np.float32), Metric.COSINE, OPTIONS)
@@ -123,7 +125,9 @@ def test_bytes_come_back_without_a_copy(graph, stored):
     assert (back.entry, back.max_level, back.rows) == (graph.entry, graph.max_level, 3000)
     for name in ("low", "step", "rows"):
         assert np.array_equal(getattr(back.codes, name), getattr(graph.codes, name))
-    for array in (back.links, back.upper, back.codes.rows):
+    assert np.array_equal(back.calibration.recall, graph.calibration.recall, equal_nan=True)
+    assert np.array_equal(back.calibration.compared, graph.calibration.compared, equal_nan=True)
+    for array in (back.links, back.upper, back.codes.rows, back.calibration.recall):
         assert np.shares_memory(array, np.frombuffer(stored, np.uint8))
     with pytest.raises(ValueError, match="read-only"):
         back.links[0, 0] = 1
@@ -154,7 +158,9 @@ def reseal(body):
     end = 128
     rows_, width, m, upper = struct.unpack_from("<QIIQ", body, 16)
     (d,) = struct.unpack_from("<I", body, 52)
-    sizes = (rows_, 4 * rows_ * width, 4 * upper * m, *((4 * d, 4 * d, rows_ * stride_of(d)) if d else ()))
+    sizes = [rows_, 4 * rows_ * width, 4 * upper * m, *((4 * d, 4 * d, rows_ * stride_of(d)) if d else ())]
+    if body[12] & 2:
+        sizes.append(4 * 2 * len(TOPS) * len(EFS))
     for size in sizes:
         end = -(-(end + size) // 64) * 64
     whole = bytearray(body[:end])
@@ -187,11 +193,18 @@ def test_a_lie_with_right_checksums_is_noticed(stored, graph):
 
 
 def test_a_later_format_is_refused_by_name(stored):
-    for at in (8, 12):
+    for at, by in ((8, 1), (12, 4)):
         later = bytearray(stored)
-        later[at] += 1
+        later[at] += by
         with pytest.raises(FormatTooNewError, match="newer version"):
             Graph.from_buffer(reseal(bytes(later)))
+
+
+def test_an_earlier_format_is_built_again(stored):
+    earlier = bytearray(stored)
+    earlier[8] -= 1
+    with pytest.raises(DamagedError, match="earlier version"):
+        Graph.from_buffer(reseal(bytes(earlier)))
 
 
 @pytest.mark.parametrize("at", [16, 24, 28, 32, 52])

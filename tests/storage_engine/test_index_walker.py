@@ -10,6 +10,7 @@ import pytest
 
 from storage_engine.errors import InvalidArgumentError
 from storage_engine.index.builder import build_graph
+from storage_engine.index.calibration import held_out
 from storage_engine.index.graph import Graph
 from storage_engine.index.walker import Walker, prepare
 from storage_engine.schema import GraphOptions, Metric
@@ -53,7 +54,9 @@ def share(found, truth):
 def test_recall_is_that_of_hnswlib_at_equal_ef(made):
     theirs = hnswlib.Index(space={"l2": "l2", "cosine": "cosine", "ip": "ip"}[made.metric], dim=D)
     theirs.init_index(N, M=OPTIONS.m, ef_construction=OPTIONS.ef_construction, random_seed=OPTIONS.seed)
-    theirs.add_items(made.x, num_threads=1)
+    last = held_out(N, OPTIONS.seed)
+    order = np.concatenate([np.delete(np.arange(N), last), last])  # the order in which ours was built
+    theirs.add_items(made.x[order], order, num_threads=1)
     for ef in (10, 20, 50):
         theirs.set_ef(ef)
         ours, peer = [], []

@@ -1,0 +1,1 @@
+"""Versions: which commits of the past can still be read, how long they are kept, and reading them."""

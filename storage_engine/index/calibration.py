@@ -1,0 +1,178 @@
+"""How wide a walk must be for a promised recall: measured on rows that the graph did not know yet.
+
+Some rows, drawn by the seed, join the graph last. Before they do they are queries: their true neighbours among the rows
+that are in are compared with what walks of growing width find. So queries are like the rows and not among them; about
+queries of another kind the numbers say nothing, nor about filters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage_engine.schema import Metric
+from storage_engine.vectors.distance import exact_top_k
+
+if TYPE_CHECKING:
+    from storage_engine.index.walker import Walker
+
+EFS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Widths that are tried, until one is as good as can be."""
+
+QUERIES = 256
+MINIMUM_ROWS = 1_000
+
+TOPS = (10, 100)
+"""For so many rows wanted."""
+
+_CONFIDENCE = 1.645  # standard errors below the mean: 95 % one-sided
+_GOOD_ENOUGH = 0.999
+_AS_GOOD = 0.002
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """What was measured.
+
+    Args:
+        recall: float32 of shape (len(TOPS), len(EFS)): lower 95 % confidence limits of the mean recall. NaN where a
+            width was not tried.
+        compared: float32 of the same shape: rows that a walk compared with, on average.
+
+    Raises:
+        ValueError: Wrong shapes.
+    """
+
+    recall: NDArray[np.float32]
+    compared: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        for array in (self.recall, self.compared):
+            if array.shape != (len(TOPS), len(EFS)) or array.dtype != np.float32:
+                raise ValueError(f"a calibration of {array.dtype} {array.shape}")
+            array.flags.writeable = False
+
+    def ef_for(self, recall: float, top_k: int) -> int | None:
+        """The least measured width that keeps a promise, or ``None`` where none does.
+
+        Args:
+            recall: Wanted on average, above 0 and below 1.
+            top_k: Up to 10 and up to 100 rows go by what was measured for 10 and 100; more rows need a width that
+                grows with them.
+        """
+        measured = self.recall[_series(top_k)]
+        with np.errstate(invalid="ignore"):
+            good = np.flatnonzero(measured >= recall)
+        return _for_rows(EFS[good[0]], top_k) if good.size else None
+
+    def best_ef(self, top_k: int) -> int | None:
+        """The least measured width beyond which walks hardly get better; ``None`` where none was measured."""
+        measured = self.recall[_series(top_k)]
+        if np.isnan(measured).all():
+            return None
+        return self.ef_for(float(np.nanmax(measured)) - _AS_GOOD, top_k)
+
+    def rows_compared(self, ef: int) -> float | None:
+        """About how many rows a walk compares with: on straight lines between widths, in proportion beyond."""
+        tried = np.flatnonzero(~np.isnan(self.compared[0]))
+        if not tried.size:
+            return None
+        widths, rows = np.array(EFS, np.float64)[tried], self.compared[0, tried].astype(np.float64)
+        if ef > widths[-1]:
+            return float(rows[-1] * ef / widths[-1])
+        return float(np.interp(ef, widths, rows))
+
+
+def _series(top_k: int) -> int:
+    return 0 if top_k <= TOPS[0] else 1
+
+
+def _for_rows(ef: int, top_k: int) -> int:
+    return ef if top_k <= TOPS[1] else math.ceil(ef * top_k / TOPS[1])
+
+
+def held_out(rows: int, seed: int) -> NDArray[np.int64]:
+    """Row numbers, ascending, that join the graph last and are queries before; none where there are few rows."""
+    if rows < MINIMUM_ROWS:
+        return np.empty(0, np.int64)
+    return np.sort(np.random.default_rng(seed).choice(rows, min(QUERIES, rows // 8), replace=False))
+
+
+def calibrate(
+    walker: Walker,
+    vectors: NDArray[np.float32],
+    norms: NDArray[np.float32] | None,
+    queries: NDArray[np.int64],
+    stop: Callable[[], None],
+) -> Calibration:
+    """Measure.
+
+    Args:
+        walker: Over all rows, of a graph in which nothing links to the queries.
+        vectors: float32 of shape (n, d).
+        norms: float32 of shape (n,) for the cosine metric.
+        queries: Row numbers that are not in the graph yet, at least one.
+        stop: Called now and then; what it raises ends the work.
+
+    Returns:
+        Curves up to the first width that finds nearly everything; empty under cosine if all queries are zero. Cost:
+        about ``QUERIES`` exact searches and as many walks of each width.
+    """
+    known = np.ones(vectors.shape[0], np.bool_)
+    known[queries] = False
+    within = np.flatnonzero(known)
+    metric = walker.metric
+    asked = np.ascontiguousarray(vectors[queries])
+    asked = asked[asked.any(axis=1)] if metric is Metric.COSINE else asked
+    recall = np.full((len(TOPS), len(EFS)), np.nan, np.float32)
+    compared = np.full((len(TOPS), len(EFS)), np.nan, np.float32)
+    best = []
+    for query in asked:
+        stop()
+        best.append(_best_scores(walker, query, vectors, norms, within))
+    for series, top in enumerate(TOPS):
+        for place, ef in enumerate(EFS):
+            if not top <= ef <= within.size or not best:
+                continue
+            walks = walker.search_many(asked, top, ef)
+            stop()
+            shares = [_share(walk.ranked.scores, bar[:top], metric) for walk, bar in zip(walks, best, strict=True)]
+            recall[series, place] = _lower_limit(shares, top)
+            compared[series, place] = np.mean([walk.compared for walk in walks])
+            if np.mean(shares) >= _GOOD_ENOUGH:
+                break
+    return Calibration(recall, compared)
+
+
+def _best_scores(
+    walker: Walker,
+    query: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    norms: NDArray[np.float32] | None,
+    within: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """The scores of the nearest rows that are in the graph."""
+    scan = walker.scan(query, TOPS[-1], within) if walker.coded else None
+    if scan is not None:
+        return scan.ranked.scores
+    return exact_top_k(query, vectors, TOPS[-1], walker.metric, norms, within).scores
+
+
+def _share(found: NDArray[np.float64], bar: NDArray[np.float64], metric: Metric) -> float:
+    """Of the rows wanted, the share found; rows that are as good as the last one wanted count."""
+    if not bar.size:
+        return 1.0
+    good = found <= bar[-1] if metric is Metric.L2 else found >= bar[-1]
+    return min(1.0, float(np.count_nonzero(good)) / bar.size)
+
+
+def _lower_limit(shares: list[float], top: int) -> float:
+    """Lower confidence limit of the mean of shares; never above what one row missed in all would leave."""
+    count = len(shares)
+    error = float(np.std(shares)) / math.sqrt(count)
+    return float(np.mean(shares)) - max(_CONFIDENCE * error, 1 / (count * top))
