@@ -342,7 +342,7 @@ def filtered(data: Data, peers: Sequence[Peer], items: Collection, rounds: int) 
         }
         settings["q-store fresh"] = {
             f"ef {ef}" if ef else "default": lambda q, ef=ef, condition=condition, fresh=fresh: with_metadata(
-                items, q, where=f"({condition.sql}) AND price < {1 + next(fresh)}", **({"ef": ef} if ef else {})
+                items, q, where=f"{condition.sql} AND price < {1 + next(fresh)}", **({"ef": ef} if ef else {})
             )
             for ef in (None, 40, 80)
         }
