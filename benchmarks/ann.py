@@ -160,9 +160,9 @@ def stored(db: QuantumDatabase, data: Data) -> tuple[Collection, float]:
 def with_metadata(items: Collection, query: NDArray[np.float32], **wish: object) -> list[str]:
     """Ids, with label and price of each hit read into Python as a caller would."""
     hits = items.query(query, TOP_K, **wish)  # type: ignore[arg-type]
-    columns = hits.metadata.to_pydict()  # type: ignore[union-attr]
-    list(zip(hits.ids, columns["label"], columns["price"], strict=True))  # type: ignore[union-attr]
-    return hits.ids  # type: ignore[union-attr]
+    columns = hits.to_pydict()  # type: ignore[union-attr]
+    list(zip(columns["id"], columns["label"], columns["price"], strict=True))
+    return columns["id"]
 
 
 def ids_of(hits: Hits) -> list[str]:

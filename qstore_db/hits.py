@@ -71,12 +71,22 @@ class Hits:
         return len(self.ids)
 
     def __iter__(self) -> Iterator[Hit]:
-        rows = self.metadata.to_pylist() if len(self.ids) else []
-        for identifier, score, row in zip(self.ids, self.scores.tolist(), rows or [{}] * len(self.ids), strict=True):
-            yield Hit(identifier, score, row)
+        values = self.view.values_at(self.slots, self.columns)
+        names = list(values)
+        rows = zip(*values.values(), strict=True) if names else (() for _ in self.ids)
+        for identifier, score, row in zip(self.ids, self.scores.tolist(), rows, strict=True):
+            yield Hit(identifier, score, dict(zip(names, row, strict=True)))
 
     def __getitem__(self, index: int) -> Hit:
         return list(self)[index]
+
+    def to_pydict(self) -> dict[str, list[Any]]:
+        """Columns ``id``, ``score``, then metadata, as lists of Python values; the quickest way to them."""
+        return {
+            "id": self.ids,
+            "score": self.scores.tolist(),
+            **self.view.values_at(self.slots, self.columns),
+        }
 
     def arrow(self) -> pa.Table:
         """Columns ``id``, ``score``, then metadata."""

@@ -27,12 +27,14 @@ class DeferredColumns(Mapping[str, pa.DataType]):
     __slots__ = ("_columns", "_work_out")
 
     def __init__(self, work_out: Callable[[], Mapping[str, pa.DataType]]) -> None:
-        self._work_out = work_out
-        self._columns: Mapping[str, pa.DataType] | None = None
+        self._work_out: Callable[[], Mapping[str, pa.DataType]] | None = work_out
+        self._columns: Mapping[str, pa.DataType] = {}
 
     def _known(self) -> Mapping[str, pa.DataType]:
-        if self._columns is None:
-            self._columns = self._work_out()
+        work_out = self._work_out
+        if work_out is not None:
+            self._columns = work_out()
+            self._work_out = None  # it knows the segments: their files would stay mapped long after they are replaced
         return self._columns
 
     def __getitem__(self, name: str) -> pa.DataType:

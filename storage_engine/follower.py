@@ -107,6 +107,8 @@ class Follower:
     def _move_to(self, state: _State) -> None:
         self._state.pin.release()
         self._state = state
+        # Also at the same version: the old one would keep files mapped that the writer has replaced.
+        self._snapshot = Snapshot(state.catalog)
 
     def _load(self) -> _State:
         for attempt in range(_ATTEMPTS):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from storage_engine.errors import (
 from storage_engine.filters.selection import Selection
 from storage_engine.keyed_table import EMPTY_TABLE, TableView
 from storage_engine.metadata import pieces
+from storage_engine.metadata.point_reads import Reader, reader_of
 from storage_engine.schema import CollectionSchema
 from storage_engine.search import Candidates, SearchRequest, live_mask, search, search_many, selections
 
@@ -167,6 +169,18 @@ class CollectionView:
         """
         return pieces.rows(self._state.rows.pieces, self._chosen(columns), self._checked(slots))
 
+    def values_at(
+        self, slots: NDArray[np.int64] | Sequence[int], columns: Sequence[str] | None = None
+    ) -> dict[str, list[Any]]:
+        """Metadata of slots as Python values, a list for each column; quick for a few slots of many.
+
+        Raises:
+            UnknownColumnError: A named column does not exist.
+        """
+        checked = self._checked(slots)
+        names = self._state.columns if columns is None else self._chosen(columns)
+        return {name: self._reader(name)(checked) for name in names}
+
     def column(self, name: str) -> pa.ChunkedArray:
         """One metadata column over all slots; null where a row lacks it. Kept once computed.
 
@@ -238,6 +252,13 @@ class CollectionView:
         """
         return selections(self._state).get(key, lambda: Selection(make(), live_mask(self._state)))
 
+    def _reader(self, name: str) -> Reader:
+        key = f"reader {name}"
+        kept = self._state.cache.get(key)
+        if kept is None:
+            kept = self._state.cache[key] = reader_of(stored_column(self._state, name))
+        return cast(Reader, kept)
+
     def _chosen(self, columns: Sequence[str] | None) -> Mapping[str, pa.DataType]:
         known = self._state.columns
         if columns is None:
@@ -253,7 +274,8 @@ class CollectionView:
 
     def _checked(self, slots: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
         array = np.asarray(slots, np.int64)
-        if array.ndim != 1 or (len(array) and not (array.min() >= 0 and array.max() < self.slot_count)):
+        # as unsigned numbers negative ones are the largest, so that one pass is enough
+        if array.ndim != 1 or (len(array) and int(array.view(np.uint64).max()) >= self.slot_count):
             raise InvalidArgumentError(
                 f"a slot is outside 0..{self.slot_count - 1} of version {self.version}",
                 fix="Use slots from this snapshot only.",

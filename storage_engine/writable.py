@@ -162,8 +162,8 @@ class Writable:
         """
         with self._maintenance:
             current = self.committer.catalog.by_uuid(state.schema.uuid)
-            if current is None:
-                return
+            if current is None or not (rewrite or graph_building.uncovered(current)):
+                return  # dropped, or covered by a build that this one waited for
             threads = self.build_threads or os.cpu_count() or 1
             built = graph_building.build(self.disk, current, self._manifest, threads, self._progress, rewrite=rewrite)
             if built is None:

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "docs/python.md", "docs/states.md", "docs/quantum.md", "docs/noise.md"]
+PAGES = ["README.md", "docs/python.md", "docs/states.md", "docs/quantum.md", "docs/noise.md", "docs/analysis.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:

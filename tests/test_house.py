@@ -8,8 +8,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {"storage_engine": 0, "query": 1, "qstore_db": 2}
 QUANTUM_ROOMS = {
+    "analysis",
     "backends",
     "circuits",
+    "compilation",
     "executor",
     "gradients",
     "models",

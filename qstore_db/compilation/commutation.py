@@ -15,9 +15,9 @@ from qstore_db.circuits.circuit import Operation
 
 _FUNCTION_OF: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        **{gate: ("X",) for gate in ("X", "RX")},
-        **{gate: ("Y",) for gate in ("Y", "RY")},
-        **{gate: ("Z",) for gate in ("Z", "S", "SDG", "T", "TDG", "RZ", "P")},
+        **dict.fromkeys(("X", "RX"), ("X",)),
+        **dict.fromkeys(("Y", "RY"), ("Y",)),
+        **dict.fromkeys(("Z", "S", "SDG", "T", "TDG", "RZ", "P"), ("Z",)),
         **{f"R{letter}{letter}": (letter * 2,) for letter in "XYZ"},
         **{f"CR{letter}": ("ZI", f"I{letter}") for letter in "XYZ"},
         "CX": ("ZI", "IX"),
@@ -44,8 +44,5 @@ def commute(first: Operation, second: Operation) -> bool:
 
 def _anticommute(first_qubits: tuple[int, ...], first: str, second_qubits: tuple[int, ...], second: str) -> bool:
     letters = dict(zip(first_qubits, first, strict=True))
-    different = sum(
-        "I" not in (letter, mine) and letter != mine
-        for mine, letter in ((letters.get(qubit, "I"), letter) for qubit, letter in zip(second_qubits, second, strict=True))
-    )
-    return different % 2 == 1
+    pairs = [(letters.get(qubit, "I"), letter) for qubit, letter in zip(second_qubits, second, strict=True)]
+    return sum("I" not in pair and pair[0] != pair[1] for pair in pairs) % 2 == 1

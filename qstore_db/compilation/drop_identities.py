@@ -14,9 +14,9 @@ from qstore_db.compilation.symbolic import collected, is_multiple
 def drop_identities(circuit: Circuit) -> Optimised:
     """Removes gates that are the identity up to a global phase whatever the weights and data.
 
-    A rotation and P by a multiple of 2π, a controlled rotation by a multiple of 4π; by an odd multiple of 2π a controlled
-    rotation is Z on its control, and U(2πk, φ, λ) is P(φ + λ). Multiples are told to 1e-12 rad. Terms that cancel within
-    an angle are taken out of it.
+    A rotation and P by a multiple of 2π, a controlled rotation by a multiple of 4π; by an odd multiple of 2π a
+    controlled rotation is Z on its control, and U(2πk, φ, λ) is P(φ + λ). Multiples are told to 1e-12 rad. Terms that
+    cancel within an angle are taken out of it.
 
     Example:
         >>> turns = [Operation("RX", (0,), (2 * math.pi,)), Operation("CRX", (0, 1), (2 * math.pi,))]

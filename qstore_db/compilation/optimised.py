@@ -14,8 +14,8 @@ class Optimised:
     """A rewritten circuit.
 
     With U of the original, V of the rewritten circuit, and R the relabelling that moves qubit q to
-    ``output_permutation[q]``, V = e^{iφ} R U for one phase φ and all values of weights and data: both start from the same
-    state, and an observable of the original is read from the rewritten circuit as
+    ``output_permutation[q]``, V = e^{iφ} R U for all values of weights and data, where φ may depend on them. Both start
+    from the same state, and an observable of the original is read from the rewritten circuit as
     ``relabel(observable, output_permutation)``.
 
     Args:

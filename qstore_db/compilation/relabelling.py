@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from qstore_db.circuits.observables import Observable, PauliString, PauliSum
 from qstore_db.errors import InvalidArgumentError
 
-Seen = TypeVar("Seen", PauliString, PauliSum)
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def relabel(observable: Seen, permutation: Sequence[int]) -> Seen:
+def relabel(observable: Observable, permutation: Sequence[int]) -> Observable:
     """The observable with the letter of qubit q on qubit ``permutation[q]``.
 
     Args:
@@ -26,24 +25,13 @@ def relabel(observable: Seen, permutation: Sequence[int]) -> Seen:
         InvalidArgumentError: The permutation does not hold each qubit of the observable once.
 
     Example:
-        >>> relabel(PauliString("XYZ"), (2, 0, 1)).letters
+        >>> str(relabel(PauliString("XYZ"), (2, 0, 1)))
         'YZX'
     """
     checked_permutation(permutation, observable.n_qubits)
     if isinstance(observable, PauliSum):
-        return PauliSum(
-            tuple((coefficient, _moved(string, permutation)) for coefficient, string in observable.terms)
-        )
+        return PauliSum(tuple((coefficient, _moved(string, permutation)) for coefficient, string in observable.terms))
     return _moved(observable, permutation)
-
-
-def relabel_all(observables: Sequence[Observable], permutation: Sequence[int]) -> tuple[Observable, ...]:
-    """Every observable as :func:`relabel` gives it, in order.
-
-    Raises:
-        InvalidArgumentError: As :func:`relabel`.
-    """
-    return tuple(relabel(observable, permutation) for observable in observables)
 
 
 def in_original_order(values: NDArray[Scalar], permutation: Sequence[int]) -> NDArray[Scalar]:

@@ -1,7 +1,7 @@
 """Gates as rotations about an axis, so that S, T, P and RZ can be added up.
 
-Up to a global phase X = RX(π), Y = RY(π), Z = RZ(π), S = RZ(π/2), T = RZ(π/4) and P(θ) = RZ(θ). A controlled rotation has
-an axis of its own: its angle adds up too, but it is no rotation of its target alone.
+Up to a global phase X = RX(π), Y = RY(π), Z = RZ(π), S = RZ(π/2), T = RZ(π/4) and P(θ) = RZ(θ). A controlled rotation
+has an axis of its own: its angle adds up too, but it is no rotation of its target alone.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ _AXES: Final = {
     "RX": "X", "RY": "Y", "RZ": "Z", "P": "Z", "RXX": "XX", "RYY": "YY", "RZZ": "ZZ",
     "CRX": "control X", "CRY": "control Y", "CRZ": "control Z",
 }  # fmt: skip
-_NAMED: Final = {("Z", eighths): gate for eighths, gate in ((1, "T"), (2, "S"), (4, "Z"), (6, "SDG"), (7, "TDG"))} | {
-    ("X", 4): "X",
-    ("Y", 4): "Y",
-}
+_NAMED: Final = {("Z", 1): "T", ("Z", 2): "S", ("Z", 4): "Z", ("Z", 6): "SDG", ("Z", 7): "TDG"}
+"""Gates without angle by their turn in eighths; X and Y only ever add up to a whole turn."""
 SYMMETRIC: Final = frozenset({"CZ", "SWAP", "RXX", "RYY", "RZZ"})
 """Gates for which the order of the two qubits does not matter."""
 
@@ -63,8 +61,8 @@ def axis(operation: Operation) -> Axis | None:
 def merged(first: Operation, second: Operation) -> tuple[Operation, ...] | None:
     """Two gates about one axis as at most one gate, up to a global phase.
 
-    A rotation among the two gives a rotation, else a P gives a P; two gates without angles give the gate without angle
-    that they amount to (T·T = S), a P where there is none, or nothing (X·X).
+    A rotation among the two gives a rotation. Others give the gate without angle that they amount to (T·T = S), nothing
+    where they amount to nothing (X·X), and else a P.
 
     Returns:
         None when the gates do not turn about the same axis.
@@ -77,15 +75,15 @@ def merged(first: Operation, second: Operation) -> tuple[Operation, ...] | None:
     if shared is None or shared != axis(second):
         return None
     total = collected(_turn(first) + _turn(second))
-    gates = {first.gate, second.gate}
-    if not gates & _AXES.keys():
+    rotation = next((gate for gate in (first.gate, second.gate) if gate in _AXES and gate != "P"), None)
+    if rotation is not None:
+        return (Operation(rotation, first.qubits, (total,)),)
+    if is_multiple(total, math.pi / 4):
         eighths = round(total.constant / (math.pi / 4)) % 8
-        if eighths == 0:
-            return ()
         named = _NAMED.get((shared.letters, eighths))
-        return (Operation("P", first.qubits, (total,)) if named is None else Operation(named, first.qubits),)
-    rotation = next((gate for gate in (first.gate, second.gate) if gate in _AXES and gate != "P"), "P")
-    return (Operation(rotation, first.qubits, (total,)),)
+        if eighths == 0 or named is not None:
+            return () if named is None else (Operation(named, first.qubits),)
+    return (Operation("P", first.qubits, (total,)),)
 
 
 def without_turn(operation: Operation) -> bool:

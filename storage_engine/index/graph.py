@@ -156,7 +156,9 @@ class Graph:
                 )
             calibration = None
             if calibrated:
-                curves = np.frombuffer(view, "<f4", 2 * len(TOPS) * len(EFS), at[-1]).reshape(2, len(TOPS), len(EFS))
+                # A copy: calibrations are keys of the planner's caches, which would keep the mapped file from going.
+                read = np.frombuffer(view, "<f4", 2 * len(TOPS) * len(EFS), at[-1])
+                curves = read.reshape(2, len(TOPS), len(EFS)).copy()
                 calibration = Calibration(recall=curves[0], compared=curves[1])
             graph = cls(
                 links=np.frombuffer(view, "<i4", rows * width, at[1]).reshape(rows, width),

@@ -149,7 +149,8 @@ class SegmentIds:
         """
         self._check()
         wanted = np.asarray(rows, dtype=np.int64)
-        if len(wanted) and (int(wanted.min()) < 0 or int(wanted.max()) >= self.rows):
+        # as unsigned numbers negative ones are the largest, so that one pass is enough
+        if len(wanted) and int(wanted.view(np.uint64).max()) >= self.rows:
             raise IndexError(f"rows {wanted.min()} to {wanted.max()} are outside 0 to {self.rows - 1}")
         starts = self._offsets[wanted].tolist()
         ends = self._offsets[wanted + 1].tolist()

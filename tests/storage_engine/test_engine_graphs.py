@@ -196,3 +196,32 @@ def test_one_thread_builds_the_same_graph_each_time(tmp_path):
             engine.build_graphs()
     (first,), (second,) = ((tmp_path / name / "idx").iterdir() for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_build_that_waited_for_another_finds_nothing_left_to_do(monkeypatch):
+    from storage_engine.index import builder
+
+    counted, building, go_on = [], threading.Event(), threading.Event()
+    build = builder.build_graph
+
+    def slow(*arguments, **options):
+        counted.append(1)
+        building.set()
+        go_on.wait(20)
+        return build(*arguments, **options)
+
+    monkeypatch.setattr(builder, "build_graph", slow)
+    with Engine.open(None, build_threads=1) as engine:
+        engine.commit(WriteBatch([create(Metric.L2), put(data(ROWS))]))
+        asked = threading.Thread(target=engine.build_graphs)
+        asked.start()
+        assert building.wait(20)
+        waited = threading.Thread(  # as the background does when it found the work before the other began it
+            target=lambda: engine._source.database.build_graph(engine.snapshot().states()[0])
+        )
+        waited.start()
+        go_on.set()
+        asked.join()
+        waited.join()
+        engine.wait_for_graphs()
+        assert counted == [1]

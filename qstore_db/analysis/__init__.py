@@ -1,0 +1,1 @@
+"""Numbers about circuits and states: size, light cones, entanglement, expressibility, vanishing gradients."""
