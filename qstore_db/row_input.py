@@ -72,6 +72,8 @@ def to_float32(given: object) -> NDArray[np.float32]:
     Raises:
         InvalidVectorError: Not numbers, ragged, complex, or finite in the input but not in float32.
     """
+    if isinstance(given, np.ndarray) and given.dtype == np.float32:
+        return given
     if isinstance(given, pa.FixedSizeListArray):
         given = given.flatten().to_numpy(zero_copy_only=False).reshape(len(given), -1)
     try:

@@ -98,7 +98,7 @@ class Background:
             self._stop.wait(_TICK_SECONDS)
             return
         database.seal()
-        database.build_graph(due)
+        database.build_graph(due, only_if_due=True)
         self.failure = None
 
     def _is_time(self, state: CollectionState) -> bool:

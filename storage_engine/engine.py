@@ -366,7 +366,7 @@ class Engine:
         while due := database.due_graphs():
             database.seal()
             for state in due:
-                database.build_graph(state)
+                database.build_graph(state, only_if_due=True)
 
     def verify(self) -> list[Finding]:
         """Check every checksum and invariant; reads every file. Errors first; empty if all is well."""

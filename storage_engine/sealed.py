@@ -34,7 +34,7 @@ class SealedChunk:
         graph: The frozen graph over exactly these rows, or ``None``.
     """
 
-    __slots__ = ("_dead", "_died", "_segment", "_whole", "deletes", "dirty", "graph", "start")
+    __slots__ = ("_confirmed", "_dead", "_died", "_segment", "_whole", "deletes", "dirty", "graph", "start")
 
     def __init__(self, segment: Segment, start: int, deletes: StoredFile | None = None) -> None:
         self.start = start
@@ -43,6 +43,7 @@ class SealedChunk:
         self.graph: SegmentGraph | None = None
         self._segment = segment
         self._whole = False  # every block of the vectors has passed its checksum
+        self._confirmed = np.zeros(len(segment), np.bool_)  # rows whose blocks have
         self._died: NDArray[np.int64] | None = None
         self._dead = 0
 
@@ -119,8 +120,9 @@ class SealedChunk:
         if positions is None:
             self._segment.vectors  # noqa: B018 - the property checks every block
             self._whole = True
-        else:
+        elif not self._confirmed[positions].all():
             self._segment.verify_rows(positions)
+            self._confirmed[positions] = True
 
     def walker(self) -> Walker | None:
         """The graph ready for searching; ``None`` if there is none or its file is damaged."""

@@ -7,6 +7,7 @@ answers in order. Vectors of mapped files are checked after they were compared a
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ def selections(state: CollectionState) -> Selections:
 def search(state: CollectionState, query: NDArray[np.float32], request: SearchRequest) -> Candidates:
     """Exactly ``min(top_k, live & mask)`` rows, ordered by score, then by slot."""
     checked = check_query(query, state.schema.dimension, state.schema.metric)
-    wish = _wish(request)
+    wish = _wish(request.top_k, request.exact, request.ef, request.recall)
     parts = _parts(state, request.mask)
     return _joined(state, wish, parts, [nearest(checked, part.piece, wish) for part in parts], request.mask is None)
 
@@ -98,7 +99,7 @@ def search_many(state: CollectionState, queries: NDArray[np.float32], request: S
     """For each row of ``queries`` what :func:`search` gives, to the last bit; by all cores."""
     schema = state.schema
     checked = [check_query(query, schema.dimension, schema.metric) for query in queries]
-    wish = _wish(request)
+    wish = _wish(request.top_k, request.exact, request.ef, request.recall)
     parts = _parts(state, request.mask)
     blocks = [np.stack(checked[at : at + _BLOCK_QUERIES]) for at in range(0, len(checked), _BLOCK_QUERIES)]
 
@@ -182,8 +183,8 @@ def _cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def _wish(request: SearchRequest) -> Wish:
-    top_k, ef, recall = request.top_k, request.ef, request.recall
+@functools.lru_cache(maxsize=256, typed=True)  # typed: True is no number of rows
+def _wish(top_k: int, exact: bool, ef: int | None, recall: float | None) -> Wish:
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or not 1 <= top_k <= MAX_TOP_K:
         raise InvalidArgumentError(
             f"top_k is {top_k!r}", fix=f"Give a whole number from 1 to {MAX_TOP_K}.", value=top_k
@@ -192,7 +193,7 @@ def _wish(request: SearchRequest) -> Wish:
         raise InvalidArgumentError(f"ef is {ef!r}", fix="Give a whole number of at least 1.", value=ef)
     if recall is not None and (isinstance(recall, bool) or not isinstance(recall, int | float | np.number)):
         raise InvalidArgumentError(f"recall is {recall!r}", fix="Give a number above 0, at most 1.", value=recall)
-    return Wish(int(top_k), request.exact, None if ef is None else int(ef), None if recall is None else float(recall))
+    return Wish(int(top_k), exact, None if ef is None else int(ef), None if recall is None else float(recall))
 
 
 def _checked(mask: object, state: CollectionState) -> NDArray[np.bool_]:

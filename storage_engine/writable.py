@@ -149,12 +149,13 @@ class Writable:
                 self.committer.sealed(frozen)
             self._retire(retired)
 
-    def build_graph(self, state: CollectionState, *, rewrite: bool = False) -> None:
+    def build_graph(self, state: CollectionState, *, rewrite: bool = False, only_if_due: bool = False) -> None:
         """Build and publish the graph of the rows that the newest manifest has of a collection.
 
         Args:
             state: Of the collection.
             rewrite: Write the rows anew without dead ones, with a graph only if there are enough of them.
+            only_if_due: Look again, when it is this build's turn, whether another one has left anything to do.
 
         Raises:
             DiskError, DamagedError: The disk failed; the database is as it was.
@@ -162,8 +163,8 @@ class Writable:
         """
         with self._maintenance:
             current = self.committer.catalog.by_uuid(state.schema.uuid)
-            if current is None or not (rewrite or graph_building.uncovered(current)):
-                return  # dropped, or covered by a build that this one waited for
+            if current is None or (only_if_due and not graph_building.is_due(current)):
+                return
             threads = self.build_threads or os.cpu_count() or 1
             built = graph_building.build(self.disk, current, self._manifest, threads, self._progress, rewrite=rewrite)
             if built is None:

@@ -30,6 +30,7 @@ LOG_LIMIT = 256 << 10
 STEPS = 60  # of a round
 ROWS = 40  # of a step at most
 RECORDS = 50
+FEWEST = 8  # rounds
 
 
 class Client:
@@ -102,7 +103,10 @@ class Client:
         engine.refresh()
         view = engine.snapshot().collection("items")
         query = self.random.standard_normal(DIMENSION).astype(np.float32)
-        found = view.search(query, 10, exact=bool(self.random.random() < 0.2))
+        wish = ({}, {"exact": True}, {"ef": 10})[
+            self.random.integers(3)
+        ]  # of so few rows only the last walks the graph
+        found = view.search(query, 10, **wish)
         names = view.ids_at(found.slots)
         numbers = view.metadata_at(found.slots, ["number"]).column("number").to_pylist()
         if len(names) != 10 or [self.rows.get(name) for name in names] != numbers:
@@ -177,7 +181,7 @@ def soak(path, seconds, seed):
     client = Client(path, seed)
     samples = []
     start = time.monotonic()
-    while time.monotonic() - start < seconds:
+    while time.monotonic() - start < seconds or len(samples) < FEWEST:
         client.round()
         client.tidy()
         samples.append(client.held(time.monotonic() - start))

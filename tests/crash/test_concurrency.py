@@ -16,8 +16,8 @@ def test_threads_and_readers_see_whole_commits_only(run_script, tell, record_pro
     tell(f"concurrency: 8 threads and 3 readers for {SECONDS:.0f} s, 0 anomalies ({details})")
     record_property("counts", counts)
     assert counts["commits"] > 5 * SECONDS
-    assert counts["transactions"] > SECONDS
+    assert counts["transactions"] > SECONDS / 2
     assert counts["looks of other processes"] > 2 * SECONDS
-    assert counts["searches by graph"] > SECONDS
+    assert counts["searches by graph"] > SECONDS / 2
     assert counts["statements of SQL"] > 0
     assert min(counts["seals"], counts["graph builds"], counts["vacuums"], counts["verified"]) > 0

@@ -217,7 +217,7 @@ def test_a_build_that_waited_for_another_finds_nothing_left_to_do(monkeypatch):
         asked.start()
         assert building.wait(20)
         waited = threading.Thread(  # as the background does when it found the work before the other began it
-            target=lambda: engine._source.database.build_graph(engine.snapshot().states()[0])
+            target=lambda: engine._source.database.build_graph(engine.snapshot().states()[0], only_if_due=True)
         )
         waited.start()
         go_on.set()
