@@ -35,9 +35,11 @@ types: $(VENV)/.ready  ## strict types
 
 check: lint types test ## what CI runs
 
-bench: $(VENV)/.ready  ## our engine alone and beside raw hnswlib
+bench: $(VENV)/.ready  ## search, training, durability and noise, beside what is installed
 	$(BIN)/python benchmarks/ann.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/durability.py
+	$(BIN)/python benchmarks/noise.py
 
 $(PEERS)/.ready: benchmarks/peers.txt pyproject.toml
 	$(PYTHON) -m venv $(PEERS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -51,6 +52,9 @@ class Token:
         return self.kind == "sign" and self.text in signs
 
 
+_LOADING = threading.Lock()  # sqlglot loads its dialects lazily and is half there while another thread loads it
+
+
 @functools.cache
 def _tokenizer() -> Any:
     from sqlglot.dialects.duckdb import DuckDB
@@ -76,6 +80,8 @@ def tokenize(text: str) -> list[Token]:
             pair, or a quotation or comment is not closed.
     """
     _check_text(text)
+    with _LOADING:
+        tokenizer = _tokenizer()
     from sqlglot.errors import TokenError
     from sqlglot.tokens import TokenType  # type: ignore[attr-defined]
 
@@ -88,7 +94,7 @@ def tokenize(text: str) -> list[Token]:
         TokenType.NUMBER: "number",
     }
     try:
-        raw = _tokenizer().tokenize(text)
+        raw = tokenizer.tokenize(text)
     except TokenError as error:
         line, column = line_and_column(text, len(text))
         raise SqlSyntaxError(

@@ -33,7 +33,7 @@ _CODED_STEP = (
     5.0  # one row of a walk costs as much as so many in a scan: it comes from anywhere in memory, and is sorted
 )
 _FLOAT_STEP = 2.0  # float32 rows are four times as long, and the scan waits for memory as well
-_UNLIKE_FACTOR = 8.0  # how many ordinary walks a walk against its filter may cost before comparing is preferred
+_UNLIKE_FACTOR = 16.0  # how many ordinary walks a walk against its filter may cost before comparing is preferred
 _LONGER = -0.8  # how the length of a walk grows with the share of rows that match
 _DEEPER = -0.3  # how the width that a recall needs grows with it: the rows wanted lie farther out
 

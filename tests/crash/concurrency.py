@@ -339,7 +339,6 @@ def write(path, notes, seconds, seed, failures):
 
     try:
         with QuantumDatabase.open(path, progress=False) as database:
-            database.sql("SELECT count(*) FROM origins")  # loads the parser in one thread; not what is tested here
             writers = [Writer(number, engine, database, notes, seed) for number in range(THREADS)]
             threads = [threading.Thread(target=guarded, args=(writer.step,)) for writer in writers]
             for thread in threads:
