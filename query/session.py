@@ -195,13 +195,19 @@ class Session:
             return self._started
 
     def _where(self, view: CollectionView, text: str, parameters: Mapping[str, object]) -> Selection:
+        if not parameters:
+            known = view.known_selection(f"text {text}")
+            if known is not None:
+                return known
         started = self._duckdb()
         if not parameters:
             node = simple_condition(text, started.connection.words.reserved)
             relation = CollectionRelation(view, self._cache)
             predicate = None if node is None else to_predicate(node, relation.schema, (), {})
             if predicate is not None:
-                return selection_of(relation, predicate)
+                found = selection_of(relation, predicate)
+                view.keep_selection(f"text {text}", found)
+                return found
         parsed, condition = started.parser.condition(text, view.schema.name)
         check_names([parsed.names.parameters], parameters)
         catalog = self._catalog(self._engine.snapshot())

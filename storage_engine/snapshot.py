@@ -252,6 +252,14 @@ class CollectionView:
         """
         return selections(self._state).get(key, lambda: Selection(make(), live_mask(self._state)))
 
+    def known_selection(self, key: str) -> Selection | None:
+        """A selection of this state of the rows that was kept under a key, if it still is."""
+        return selections(self._state).find(key)
+
+    def keep_selection(self, key: str, selection: Selection) -> None:
+        """Keep a selection of this state of the rows under a further key."""
+        selections(self._state).keep(key, selection)
+
     def _reader(self, name: str) -> Reader:
         key = f"reader {name}"
         kept = self._state.cache.get(key)

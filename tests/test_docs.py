@@ -12,7 +12,15 @@ import pyarrow.parquet
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "docs/python.md", "docs/states.md", "docs/quantum.md", "docs/noise.md", "docs/analysis.md"]
+PAGES = [
+    "README.md",
+    "docs/python.md",
+    "docs/states.md",
+    "docs/quantum.md",
+    "docs/noise.md",
+    "docs/analysis.md",
+    "docs/search.md",
+]
 
 
 def blocks(page: str, language: str) -> list[str]:

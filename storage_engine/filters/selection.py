@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-KEPT_SELECTIONS = 64
+KEPT_SELECTIONS = 128
 KEPT_BYTES = 64 << 20
 _BYTES_A_SLOT = 9  # one flag, and a row number where the slot matches
 
@@ -53,20 +53,29 @@ class Selections:
         self._kept: OrderedDict[str, Selection] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: str, make: Callable[[], Selection]) -> Selection:
-        """The selection of a key, made if it is not there; two threads may both make it, and one is kept."""
+    def find(self, key: str) -> Selection | None:
+        """The selection of a key, if it is there."""
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
-                return kept
-        made = make()
-        size = _BYTES_A_SLOT * made.mask.shape[0]
+            return kept
+
+    def keep(self, key: str, selection: Selection) -> None:
+        """Remember a selection under a key, unless it is larger than all that may be kept."""
+        size = _BYTES_A_SLOT * selection.mask.shape[0]
         with self._lock:
             if key not in self._kept and size <= KEPT_BYTES:
-                self._kept[key] = made
+                self._kept[key] = selection
                 self._bytes += size
                 while len(self._kept) > KEPT_SELECTIONS or self._bytes > KEPT_BYTES:
                     _, dropped = self._kept.popitem(last=False)
                     self._bytes -= _BYTES_A_SLOT * dropped.mask.shape[0]
-        return made
+
+    def get(self, key: str, make: Callable[[], Selection]) -> Selection:
+        """The selection of a key, made if it is not there; two threads may both make it, and one is kept."""
+        kept = self.find(key)
+        if kept is None:
+            kept = make()
+            self.keep(key, kept)
+        return kept
