@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Filter:
         return f"label in ({','.join(map(str, self.labels))})"
 
 
-class Peer:
+class Peer(ABC):
     """One store in a directory of its own; ``efs`` are the breadths at which it is measured."""
 
     name = ""
@@ -63,14 +64,14 @@ class Peer:
         self.rows, self.top_k, self.directory = rows, top_k, directory
         self.build()
 
-    def build(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def build(self) -> None: ...
 
-    def query(self, query: NDArray[np.float32], ef: int) -> Hits:
-        raise NotImplementedError
+    @abstractmethod
+    def query(self, query: NDArray[np.float32], ef: int) -> Hits: ...
 
-    def filtered(self, query: NDArray[np.float32], ef: int, condition: Filter) -> Hits:
-        raise NotImplementedError
+    @abstractmethod
+    def filtered(self, query: NDArray[np.float32], ef: int, condition: Filter) -> Hits: ...
 
 
 class InLists(Peer):
