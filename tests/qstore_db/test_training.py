@@ -315,7 +315,9 @@ def test_holding_out_rows_validates_on_them_and_trains_on_the_others(engine):
     labels = np.bincount(rows(45, 0)[1])
     held = sum(round(0.2 * count) for count in labels.tolist())
     assert (run.rows, run.validation_rows) == (45 - held, held)
-    assert run.scores.validation_accuracy is not None
+    right = run.scores.validation_accuracy * held
+    assert right == pytest.approx(round(right))
+    assert 0 <= round(right) <= held
 
 
 def test_checkpoints_are_written_as_often_as_asked(engine):

@@ -120,7 +120,10 @@ def test_a_setting_that_does_not_hold_is_found(monkeypatch):
 
 
 def test_names_with_quotes_cannot_leave_their_quotes(sample):
-    assert sample.session.mask(sample.engine.snapshot().collection("my-coll.x"), where="label + 0 = 1") is not None
+    view = sample.engine.snapshot().collection("my-coll.x")
+    mask = sample.session.mask(view, where="label + 0 = 1")
+    assert mask.any()
+    assert (mask & view.live()).tolist() == [label == 1 for label in view.column("label").to_pylist()]
     from query.dialect import quote_identifier
 
     assert quote_identifier('a"; DROP') == '"a""; DROP"'
