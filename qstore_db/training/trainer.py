@@ -26,8 +26,8 @@ from qstore_db.training.registry import (
     next_run_id,
     package_versions,
 )
-from qstore_db.training.session import Session
 from qstore_db.training.step import TrainState, start
+from qstore_db.training.training_loop import TrainingLoop
 from storage_engine.batch import AttachFile, FileReference, Operation, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.history.pins import put_pin
@@ -82,7 +82,7 @@ def train(
     recipe = recipe_for(options, classifier, len(material.rows))
     state = start(classifier, recipe.optimizer, options.seed)
     run = _registered(engine, version, material, options, classifier, state)
-    return Session(engine, run, classifier, material, features, validation, state, progress or Silence()).train()
+    return TrainingLoop(engine, run, classifier, material, features, validation, state, progress or Silence()).train()
 
 
 def resume(engine: Engine, run_id: int, *, progress: TrainingProgress | None = None) -> Run:
@@ -138,7 +138,9 @@ def resume(engine: Engine, run_id: int, *, progress: TrainingProgress | None = N
     )
     trimming = compaction(engine, run_id, steps_done=state.steps, epochs_done=state.epoch - 1)
     engine.commit(WriteBatch([taken_up.put(), *trimming]))
-    return Session(engine, taken_up, classifier, material, features, validation, state, progress or Silence()).train()
+    return TrainingLoop(
+        engine, taken_up, classifier, material, features, validation, state, progress or Silence()
+    ).train()
 
 
 def _features(classifier: Classifier, material: Material) -> tuple[Features, Features | None]:

@@ -3,7 +3,7 @@
 import json
 import os
 
-SECONDS = 20 * float(os.environ.get("QSTORE_TEST_SCALE", "1"))
+SECONDS = 60 * float(os.environ.get("QSTORE_TEST_SCALE", "1"))
 
 
 def test_threads_and_readers_see_whole_commits_only(run_script, tell, record_property):

@@ -219,12 +219,12 @@ def test_a_crash_leaves_a_run_that_continues_from_its_last_checkpoint(engine, mo
                 session_metrics[0].flush()
                 raise Died
 
-    from qstore_db.training import session
+    from qstore_db.training import training_loop
 
     session_metrics = []
-    writer = session.MetricsWriter
+    writer = training_loop.MetricsWriter
     monkeypatch.setattr(
-        session, "MetricsWriter", lambda *a, **k: session_metrics.append(writer(*a, **k)) or session_metrics[-1]
+        training_loop, "MetricsWriter", lambda *a, **k: session_metrics.append(writer(*a, **k)) or session_metrics[-1]
     )
     with pytest.raises(Died):
         train(engine, "m", "d", OPTIONS, progress=Killer())
@@ -295,15 +295,15 @@ def test_a_failing_step_marks_the_run_and_it_can_be_resumed(engine):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(engine, monkeypatch):
-    from qstore_db.training import session
+    from qstore_db.training import training_loop
 
-    advance = session.advance
+    advance = training_loop.advance
 
     def diverging(*arguments):
         state, found = advance(*arguments)
         return (state, found) if state.steps < 3 else (state, type(found)(float("nan"), 0, 1.0, 8))
 
-    monkeypatch.setattr(session, "advance", diverging)
+    monkeypatch.setattr(training_loop, "advance", diverging)
     with pytest.raises(InvalidArgumentError, match=r"nan.*step 3.*learning_rate = 0.1"):
         train(engine, "m", "d", OPTIONS)
     assert find_run(engine.snapshot(), 1).status is RunStatus.FAILED

@@ -50,7 +50,7 @@ class Validation:
     circuits: int = 0
 
 
-class Session:
+class TrainingLoop:
     """A run while it is being trained.
 
     Args:
