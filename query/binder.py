@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from query.duckdb_connection import ALLOWED_TABLE_FUNCTIONS, REFUSED_FUNCTIONS, Words
 from query.duckdb_errors import place_of, unknown_table
-from query.errors import QueryError, UnsupportedStatementError
+from query.errors import QueryError, UnknownTableError, UnsupportedStatementError
 from query.ports import SystemTable
 from query.relations import CollectionRelation, ColumnCache, Relation, SystemRelation
 from query.source import Source
@@ -49,8 +49,15 @@ class Catalog:
         """The table of a name, with its true name; system tables first, then case matters before it does not."""
         at_version = split_name(name)
         if at_version is not None and self.past is not None:
-            found = replace(self, snapshot=self.past(at_version[1])).find(at_version[0])
-            return None if found is None else (name, found[1])
+            then = replace(self, snapshot=self.past(at_version[1]))
+            found = then.find(at_version[0])
+            if found is None:
+                raise UnknownTableError(
+                    f"There was no table {at_version[0]!r} at version {then.snapshot.version}",
+                    fix="SELECT version, time, changes FROM versions shows when it came.",
+                    value=at_version[0],
+                )
+            return name, found[1]
         lower = name.lower()
         if lower == training_data.NAME:
             return lower, TrainingData(self.snapshot, self.cache)

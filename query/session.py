@@ -28,6 +28,7 @@ from query.simple_condition import simple_condition
 from query.statements import Argument, Call, CreateModel, DropModel, Query, Statement
 from query.system import training_data
 from query.system.collections import Collections, Datasets
+from query.system.versions import Versions
 from query.time_travel import PastSnapshots
 from query.where_text import selection_of
 from storage_engine.engine import Engine
@@ -40,7 +41,7 @@ RESERVED_TABLE_NAMES = frozenset(
     (
         *("collections", "datasets", "training_data", "models", "model_versions", "training_runs", "metrics"),
         *("checkpoints", "jobs", "backends", "states", "state_contexts", "entanglement_groups", "measurements"),
-        "procedures",
+        *("procedures", "versions"),
     )
 )
 """Names of system tables, now and later: no collection may have one of them, in upper or lower case."""
@@ -79,7 +80,7 @@ class Session:
         limits: Limits | None = None,
     ) -> None:
         self._engine = engine
-        self._tables = {table.name: table for table in (*_OWN_TABLES, *tables)}
+        self._tables = {table.name: table for table in (*_OWN_TABLES, Versions(engine), *tables)}
         self._procedures = {procedure.name: procedure for procedure in procedures}
         self._models = models
         self._cache = ColumnCache()
@@ -280,7 +281,7 @@ def _options(options: Sequence[Argument], parameters: Mapping[str, object]) -> d
 def _check_plugged(
     tables: Sequence[SystemTable], procedures: Sequence[Procedure], functions: Sequence[ScalarFunction]
 ) -> None:
-    own = [table.name for table in _OWN_TABLES] + [training_data.NAME]
+    own = [*(table.name for table in _OWN_TABLES), Versions.name, training_data.NAME]
     for what, names in (
         ("table", own + [table.name for table in tables]),
         ("procedure", [procedure.name for procedure in procedures]),

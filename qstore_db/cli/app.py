@@ -121,11 +121,10 @@ def export_(
 def versions(database: DatabaseArgument) -> None:
     """List the versions that can be read, with their tags."""
     from qstore_db.cli.printing import print_result
-    from qstore_db.cli.version_table import version_table
     from qstore_db.database import QuantumDatabase
 
     with QuantumDatabase.open(database, create=False, read_only=True) as db:
-        print_result(version_table(db), "table")
+        print_result(db.sql("SELECT * FROM versions"), "table")
 
 
 @app.command()

@@ -126,13 +126,24 @@ def test_sql_reads_tables_at_versions_of_their_own(db):
     )
 
 
+def test_versions_are_a_table(db):
+    db.tag("first", 2)
+    rows = db.sql("SELECT version, changes, tags, pinned_by FROM versions ORDER BY version").fetchall()
+    assert [row[0] for row in rows] == [one.number for one in db.versions()]
+    assert rows[1] == (2, "items: 2 rows written", ["first"], [])
+    noon = datetime.datetime.fromtimestamp(NOON, datetime.UTC)
+    assert db.sql("SELECT time FROM versions WHERE version = 2").fetchall() == [(noon,)]
+    # Looked at from version 2: later ones had not happened, the tag had not been given.
+    assert db.sql("SELECT version, tags FROM versions AT (VERSION => 2)").fetchall() == [(1, []), (2, [])]
+
+
 @pytest.mark.parametrize(
     ("text", "error", "says"),
     [
         ("SELECT 1 FROM items AT (VERSION => 99)", UnknownVersionError, "there is no version 99"),
         ("SELECT 1 FROM items AT (TAG => 'x')", UnknownVersionError, "there is no tag 'x'"),
         ("SELECT 1 FROM itemz AT (VERSION => 2)", UnknownTableError, "'itemz'"),
-        ("SELECT 1 FROM items AT (VERSION => 0)", UnknownTableError, "'items'"),
+        ("SELECT 1 FROM items AT (VERSION => 0)", UnknownTableError, "There was no table 'items' at version 0"),
         ("SELECT 1 FROM items AT (TIMESTAMP => 'noon')", InvalidArgumentError, "'noon' is no time"),
         ("SELECT 1 FROM items AT (VERSION => $v)", InvalidParameterError, r"\$v has no value"),
         ("VACUUM items", SqlSyntaxError, "Unexpected 'items'"),
