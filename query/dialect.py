@@ -125,17 +125,37 @@ def split(text: str) -> list[tuple[Source, list[Token]]]:
     Raises:
         SqlSyntaxError: As :func:`tokenize`; also where there is no statement at all.
     """
-    statements: list[tuple[Source, list[Token]]] = []
-    current: list[Token] = []
-    for token in [*tokenize(text), Token("sign", ";", len(text), len(text))]:
-        if not token.is_sign(";"):
-            current.append(token)
-        elif current:
-            statements.append((Source(text, current[0].start, current[-1].stop), current))
-            current = []
+    statements = [(source, tokens) for source, tokens in cut(text, tokenize(text)) if tokens]
     if not statements:
         raise SqlSyntaxError("The text holds no statement", fix="Write one, such as SELECT * FROM collections.")
     return statements
+
+
+def cut(text: str, tokens: Sequence[Token]) -> list[tuple[Source, list[Token]]]:
+    """Tokens by statement; semicolons between ``BEGIN`` and ``END`` of a ``CREATE PROCEDURE`` do not count.
+
+    Args:
+        text: The whole text.
+        tokens: Those to cut, all of the text or a part of it.
+    """
+    statements: list[tuple[Source, list[Token]]] = []
+    current: list[Token] = []
+    inside = 0
+    for token in [*tokens, None]:
+        if token is not None and not (token.is_sign(";") and inside <= 0):
+            current.append(token)
+            if _defines_procedure(current):
+                # CASE … END stands inside queries.
+                inside += token.is_word("BEGIN", "CASE") - token.is_word("END")
+        elif current:
+            statements.append((Source(text, current[0].start, current[-1].stop), current))
+            current, inside = [], 0
+    return statements
+
+
+def _defines_procedure(tokens: Sequence[Token]) -> bool:
+    start = 3 if len(tokens) > 3 and tokens[1].is_word("OR") and tokens[2].is_word("REPLACE") else 1
+    return len(tokens) > start and tokens[0].is_word("CREATE") and tokens[start].is_word("PROCEDURE")
 
 
 def as_query(

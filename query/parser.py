@@ -27,15 +27,15 @@ _Kept = TypeVar("_Kept")
 _KEPT_TEXTS = 256
 _KEPT_LENGTH = 10_000
 _READING = (
-    "SQL here reads (SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) and knows CREATE MODEL, "
-    "DROP MODEL and CALL."
+    "SQL here reads (SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) and knows CREATE and DROP of "
+    "models and procedures, CALL and VACUUM."
 )
 _FIXES = {
     "INSERT": "Use insert or upsert of a collection.",
     "UPDATE": "Use update or upsert of a collection.",
     "DELETE": "Use delete of a collection.",
-    "CREATE": "Use create_collection; in SQL only CREATE MODEL is possible.",
-    "DROP": "Use drop_collection; in SQL only DROP MODEL is possible.",
+    "CREATE": "Use create_collection; in SQL only CREATE MODEL and CREATE PROCEDURE are possible.",
+    "DROP": "Use drop_collection; in SQL only DROP MODEL and DROP PROCEDURE are possible.",
     "MULTI": "Write PIVOT … ON column IN (…), so that the columns of the result are known.",
     "COPY": "Use to_parquet of a result.",
 }

@@ -39,7 +39,7 @@ class Parameter:
 
     Args:
         name: As written before ``=>``.
-        type: One of ``text``, ``integer``, ``number``, ``boolean``, ``any``.
+        type: One of ``text``, ``integer``, ``number``, ``boolean``, ``list``, ``any``.
         required: Whether leaving it out is an error.
     """
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from query.binder import Catalog
 from query.duckdb_connection import HardenedConnection, Limits
-from query.errors import InvalidFilterError, UnsupportedStatementError
+from query.errors import InvalidFilterError
+from query.execution import Execution
 from query.filter_mapping import parse_filter
 from query.functions import Functions
 from query.own_statements import parse
@@ -20,14 +20,14 @@ from query.parameters import check_names
 from query.parser import Parsed, Parser
 from query.ports import ModelStatements, Procedure, ScalarFunction, SystemTable
 from query.predicates import to_predicate
-from query.procedures import binding
 from query.processor import Processor
 from query.relations import CollectionRelation, ColumnCache
 from query.result import QueryResult
 from query.simple_condition import simple_condition
-from query.statements import Argument, Call, CreateModel, DropModel, Query, Statement
+from query.statements import Query
 from query.system import training_data
 from query.system.collections import Collections, Datasets
+from query.system.procedures import Procedures
 from query.system.versions import Versions
 from query.time_travel import PastSnapshots
 from query.where_text import selection_of
@@ -80,8 +80,9 @@ class Session:
         limits: Limits | None = None,
     ) -> None:
         self._engine = engine
-        self._tables = {table.name: table for table in (*_OWN_TABLES, Versions(engine), *tables)}
         self._procedures = {procedure.name: procedure for procedure in procedures}
+        own = (*_OWN_TABLES, Versions(engine), Procedures(self._procedures))
+        self._tables = {table.name: table for table in (*own, *tables)}
         self._models = models
         self._cache = ColumnCache()
         self._past = PastSnapshots(engine)
@@ -115,11 +116,9 @@ class Session:
         if not isinstance(text, str):
             raise InvalidArgumentError(f"The SQL is a {type(text).__name__}", fix="Give a text.", value=text)
         statements = parse(text)
-        names = self._catalog(self._engine.snapshot()).names()
-        # Reading is repeated when a statement runs: it is remembered, and its tables may have come into being by then.
-        check_names([self._parameters_of(statement, names) for statement in statements], given)
-        results = [self._run(statement, given) for statement in statements]
-        return results[-1]
+        return Execution(self._engine, self._parameters_of, self._run, self._procedures, self._models).run(
+            statements, given
+        )
 
     def selection(
         self,
@@ -224,64 +223,24 @@ class Session:
     def _catalog(self, snapshot: Snapshot, parameters: Mapping[str, object] | None = None) -> Catalog:
         return Catalog(snapshot, self._tables, self._cache, self._past.reader(parameters or {}))
 
-    def _parameters_of(self, statement: Statement, tables: Sequence[str]) -> set[str]:
-        match statement:
-            case Query():
-                return set(self._duckdb().parser.query(statement, tables).names.parameters) | statement.parameters
-            case Call(arguments=arguments):
-                binding.find(statement, self._procedures)
-                return binding.parameter_names(arguments)
-            case CreateModel(options=options, training_query=query):
-                inner = set() if query is None else self._parameters_of(query, tables)
-                return binding.parameter_names(options) | inner
-            case DropModel():
-                return set()
+    def _parameters_of(self, query: Query) -> set[str]:
+        """Names of a query's parameters that DuckDB sees.
 
-    def _run(self, statement: Statement, parameters: Mapping[str, object]) -> QueryResult:
-        match statement:
-            case Query():
-                return self._query(statement, parameters)
-            case Call():
-                procedure = binding.find(statement, self._procedures)
-                return QueryResult(procedure.call(binding.bind(statement, procedure, parameters)))
-            case CreateModel():
-                return QueryResult(self._create_model(statement, parameters))
-            case DropModel(name=name, if_exists=if_exists):
-                return QueryResult(self._model_statements().drop_model(name, if_exists=if_exists))
+        Reading is repeated when the query runs: it is remembered, and its tables may have come into being by then.
+        """
+        names = self._catalog(self._engine.snapshot()).names()
+        return set(self._duckdb().parser.query(query, names).names.parameters)
 
-    def _query(self, query: Query, parameters: Mapping[str, object]) -> QueryResult:
+    def _run(self, query: Query, parameters: Mapping[str, object]) -> QueryResult:
         catalog = self._catalog(self._engine.snapshot(), parameters)
         parsed: Parsed = self._duckdb().parser.query(query, catalog.names())
         return self._duckdb().processor.run(parsed, catalog, parameters)
-
-    def _create_model(self, statement: CreateModel, parameters: Mapping[str, object]) -> pa.Table:
-        models = self._model_statements()
-        query = statement.training_query
-        rows = None if query is None else self._query(query, parameters).arrow()
-        return models.create_model(
-            statement.name,
-            _options(statement.options, parameters),
-            or_replace=statement.or_replace,
-            if_not_exists=statement.if_not_exists,
-            training_rows=rows,
-        )
-
-    def _model_statements(self) -> ModelStatements:
-        if self._models is None:
-            raise UnsupportedStatementError(
-                "CREATE MODEL and DROP MODEL are not available here", fix="Open the database with qstore_db."
-            )
-        return self._models
-
-
-def _options(options: Sequence[Argument], parameters: Mapping[str, object]) -> dict[str, object]:
-    return {str(option.name): binding.fill(option.value, parameters) for option in options}
 
 
 def _check_plugged(
     tables: Sequence[SystemTable], procedures: Sequence[Procedure], functions: Sequence[ScalarFunction]
 ) -> None:
-    own = [*(table.name for table in _OWN_TABLES), Versions.name, training_data.NAME]
+    own = [*(table.name for table in _OWN_TABLES), Versions.name, Procedures.name, training_data.NAME]
     for what, names in (
         ("table", own + [table.name for table in tables]),
         ("procedure", [procedure.name for procedure in procedures]),

@@ -84,4 +84,52 @@ class Call:
     column: int
 
 
-Statement: TypeAlias = Query | CreateModel | DropModel | Call
+BodyStatement: TypeAlias = Query | CreateModel | DropModel | Call
+"""What may stand inside a procedure."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredArgument:
+    """``name TYPE [DEFAULT value]`` of a procedure.
+
+    Args:
+        name: As written.
+        type: As written, upper case.
+        required: Whether it has no default.
+        default: The value of one that is left out.
+    """
+
+    name: str
+    type: str
+    required: bool = True
+    default: Literal = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateProcedure:
+    """``CREATE [OR REPLACE] PROCEDURE name (argument TYPE, …) AS BEGIN statement; … END``.
+
+    Args:
+        name: Lower case.
+        arguments: In the order in which positional values bind.
+        statements: What it runs, in order.
+        or_replace: Whether it may take the place of another.
+        source: Its whole text.
+    """
+
+    name: str
+    arguments: tuple[DeclaredArgument, ...]
+    statements: tuple[BodyStatement, ...]
+    or_replace: bool
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class DropProcedure:
+    """``DROP PROCEDURE [IF EXISTS] name``."""
+
+    name: str
+    if_exists: bool
+
+
+Statement: TypeAlias = BodyStatement | CreateProcedure | DropProcedure

@@ -119,6 +119,7 @@ def _checked(procedure: str, parameter: Parameter, value: object) -> object:
         "integer": is_number and isinstance(value, int),
         "number": is_number,
         "boolean": isinstance(value, bool),
+        "list": isinstance(value, list | tuple | np.ndarray),
     }
     if not right[parameter.type]:
         raise InvalidParameterError(
@@ -134,4 +135,5 @@ _ARTICLES = {
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
+    "list": "a list",
 }

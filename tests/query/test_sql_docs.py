@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qstore_db import QuantumDatabase
+from query.dialect import split
 from query.own_statements import parse
 from query.statements import Query
 
@@ -39,9 +40,9 @@ def test_all_blocks_run_in_order(database):
     assert len(BLOCKS) >= 7
     plans = {}
     for block in BLOCKS:
-        for statement in block.strip().split(";\n"):
-            text = statement.strip().rstrip(";")
-            wanted = {name: VALUES[name] for name in re.findall(r"\$(\w+)", text)}
+        for source, _ in split(block):
+            text = source.written
+            wanted = {name: VALUES[name] for name in re.findall(r"\$(\w+)", text) if name != "ds"}
             result = database.sql(text, **wanted)
             plans[text] = result.plan
             assert len(parse(text)) == 1

@@ -70,7 +70,18 @@ def test_describe_shows_every_column(session):
 
 
 def test_tables_are_listed(session):
-    visible = {"collections", "datasets", "versions", "training_data", "items", "docs", "default", "my-coll.x", "empty"}
+    visible = {
+        "collections",
+        "datasets",
+        "versions",
+        "procedures",
+        "training_data",
+        "items",
+        "docs",
+        "default",
+        "my-coll.x",
+        "empty",
+    }
     names = {row[0] for row in session.execute("SHOW TABLES")}
     assert names == visible | {"digits", "fashion"}
     assert {row[0] for row in session.execute("SELECT table_name FROM information_schema.tables")} >= names
@@ -84,6 +95,7 @@ def test_collections_and_data_sets_are_tables(session):
         "docs",
         4,
         "cosine",
+        "float32",
         "items",
         376,
     ) in rows
