@@ -84,6 +84,10 @@ class InvalidStateError(InvalidInputError):
     """Context weights, branches or a coherence time are out of their range."""
 
 
+class PromotionRefusedError(QStoreError):
+    """A model's version is not good enough for the alias it was meant to have; nothing was written."""
+
+
 class EmptyDatasetError(InvalidInputError):
     """There is nothing to train or to evaluate on."""
 

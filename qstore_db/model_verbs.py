@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from storage_engine.engine import Engine
 
 if TYPE_CHECKING:
     from qstore_db.plugins import OpenSession
+    from qstore_db.training.aliases import Alias
     from qstore_db.training.dataset import DatasetInfo
     from qstore_db.training.evaluation import Evaluation
     from qstore_db.training.loader import Loader
@@ -180,7 +181,6 @@ class ModelVerbs(ABC):
             InvalidArgumentError: An option is out of its range, or options are given in both ways.
             TrainingInterruptedError: Ctrl-C was pressed; :meth:`resume` continues.
         """
-        from qstore_db.training.options import TrainingOptions
         from qstore_db.training.trainer import train
 
         given = {
@@ -197,15 +197,57 @@ class ModelVerbs(ABC):
             "validation_fraction": validation_fraction,
             "checkpoint_every": checkpoint_every,
         }
-        named = {name: value for name, value in given.items() if value is not None}
-        if options is not None and named:
-            raise InvalidArgumentError(
-                f"options were given, and {', '.join(named)} beside them",
-                fix="put everything into TrainingOptions(…), or leave options out",
-                value=sorted(named),
-            )
-        chosen = TrainingOptions.from_options(named) if options is None else options
+        chosen = _options(options, given)
         return self._held(train(self._engine, model, dataset, chosen, progress=self._training_progress()))
+
+    def fine_tune(
+        self,
+        model: str,
+        dataset: str,
+        options: TrainingOptions | None = None,
+        *,
+        freeze: str | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        seed: int | None = None,
+        split: str | None = None,
+        validation_split: str | None = None,
+        validation_fraction: float | None = None,
+    ) -> TrainingRun:
+        """Train a version on from the parameters that it has; the model gets a new version.
+
+        Args:
+            model: Name of the model, or a reference such as ``clothes@champion`` or ``clothes@3``.
+            dataset: A stored data set with labels.
+            options: Every option as one value; the others are those used most, instead of it.
+            freeze: Weights that stay as they are: names, indices or layers, such as ``"circuit"``.
+            epochs: As in :meth:`train`, like all that follow.
+            batch_size: Rows per step.
+            learning_rate: Step size.
+            seed: Of validation rows and every order.
+            split: What is trained on.
+            validation_split: A split to validate on after each epoch.
+            validation_fraction: Share of the rows held out for validation instead.
+
+        Raises:
+            InvalidModelError: The version is not trained, or the rows do not fit it.
+            QStoreError: As in :meth:`train`.
+        """
+        from qstore_db.training.trainer import fine_tune
+
+        given = {
+            "freeze": freeze,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "split": split,
+            "validation_split": validation_split,
+            "validation_fraction": validation_fraction,
+        }
+        chosen = _options(options, given)
+        return self._held(fine_tune(self._engine, model, dataset, chosen, progress=self._training_progress()))
 
     def resume(self, run_id: int) -> TrainingRun:
         """Continue an interrupted run to the same bits as if it had never stopped; a finished one comes back as it is.
@@ -247,6 +289,61 @@ class ModelVerbs(ABC):
 
         return evaluate(self._engine, self._plugins().trained_models, model, dataset, split=split, version=version)
 
+    def promote(
+        self,
+        model: str,
+        alias: str = "champion",
+        *,
+        version: int | None = None,
+        min_accuracy: float | None = None,
+        dataset: str | None = None,
+        split: str = "test",
+    ) -> Alias:
+        """Name a trained version, if it is good enough; the name then stands for it, as ``clothes@champion``.
+
+        Args:
+            model: Name of the model, or a reference such as ``clothes@challenger``.
+            alias: The name; it moves from the version that had it.
+            version: Which one; the newest if ``None``.
+            min_accuracy: In [0, 1]; measured on ``split`` of ``dataset``, or else the run's validation accuracy.
+            dataset: What to measure on.
+            split: Of ``dataset``.
+
+        Raises:
+            PromotionRefusedError: The accuracy is below ``min_accuracy``. Nothing is written.
+            UnknownModelError: There is no such model, version or alias.
+            InvalidModelError: The version is not trained, or has no validation accuracy though it is asked for.
+            InvalidArgumentError: The alias is malformed, or ``min_accuracy`` is outside [0, 1].
+        """
+        from qstore_db.training.promotion import promote
+
+        return promote(
+            self._engine,
+            self._plugins().trained_models,
+            model,
+            alias,
+            version=version,
+            min_accuracy=min_accuracy,
+            dataset=dataset,
+            split=split,
+        )
+
+    def demote(self, model: str, alias: str = "champion") -> Alias:
+        """Take an alias away; the version stays.
+
+        Raises:
+            UnknownModelError: There is no such model, or no version of it has the alias.
+        """
+        from qstore_db.training.promotion import demote
+
+        return demote(self._engine, model, alias)
+
+    def aliases(self, model: str | None = None) -> list[Alias]:
+        """Aliases of one model, or of all: ``model``, ``alias``, ``version``, what was measured and when."""
+        from qstore_db.training.aliases import aliases_of
+
+        return aliases_of(self._engine.snapshot(), model)
+
     def predict(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.int64]:
         """Class of each row, int64 (rows,); :func:`qstore_db.training.trained_models.predict`."""
         from qstore_db.training.trained_models import predict
@@ -258,3 +355,21 @@ class ModelVerbs(ABC):
         from qstore_db.training.trained_models import predict_proba
 
         return predict_proba(self._plugins().trained_models, model, data, version=version)
+
+
+def _options(options: TrainingOptions | None, given: Mapping[str, object]) -> TrainingOptions:
+    """One value from the two ways of giving options.
+
+    Raises:
+        InvalidArgumentError: They are given in both.
+    """
+    from qstore_db.training.options import TrainingOptions
+
+    named = {name: value for name, value in given.items() if value is not None}
+    if options is not None and named:
+        raise InvalidArgumentError(
+            f"options were given, and {', '.join(named)} beside them",
+            fix="put everything into TrainingOptions(…), or leave options out",
+            value=sorted(named),
+        )
+    return TrainingOptions.from_options(named) if options is None else options

@@ -11,9 +11,10 @@ import pyarrow as pa
 from qstore_db.training.evaluation import Evaluation, evaluate
 from qstore_db.training.options import ALIASES, TrainingOptions
 from qstore_db.training.progress import TrainingProgress
+from qstore_db.training.promotion import promote
 from qstore_db.training.registry import Run
 from qstore_db.training.trained_models import TrainedModels
-from qstore_db.training.trainer import resume, train
+from qstore_db.training.trainer import fine_tune, resume, train
 from query.ports import Parameter, Procedure
 from storage_engine.engine import Engine
 
@@ -45,6 +46,15 @@ EVALUATION_SCHEMA: Final = pa.schema(
         ("rows", pa.int64()),
         ("loss", pa.float64()),
         ("accuracy", pa.float64()),
+    ]
+)
+PROMOTION_SCHEMA: Final = pa.schema(
+    [
+        ("model", pa.string()),
+        ("alias", pa.string()),
+        ("version", pa.int64()),
+        ("accuracy", pa.float64()),
+        ("measured_on", pa.string()),
     ]
 )
 
@@ -91,15 +101,17 @@ class Train:
     Args:
         engine: The database.
         progress: Makes what watches a run, or ``None``.
+        learned: Start from the parameters of a version instead of fresh ones: then it is ``CALL fine_tune(…)``.
     """
 
     engine: Engine
     progress: ProgressFactory | None = None
+    learned: bool = False
 
     @property
     def name(self) -> str:
         """Its name in SQL."""
-        return "train"
+        return "fine_tune" if self.learned else "train"
 
     @property
     def parameters(self) -> Sequence[Parameter]:
@@ -111,11 +123,12 @@ class Train:
         )
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
-        """Train; see :func:`qstore_db.training.trainer.train` for the errors."""
+        """Train; see :mod:`qstore_db.training.trainer` for the errors."""
         given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
         model, dataset = given.pop("model"), given.pop("dataset")
         options = TrainingOptions.from_options(given)
-        return run_table(train(self.engine, model, dataset, options, progress=_made(self.progress)))
+        begin = fine_tune if self.learned else train
+        return run_table(begin(self.engine, model, dataset, options, progress=_made(self.progress)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +193,54 @@ class Evaluate:
         return evaluation_table(evaluate(self.engine, self.models, model, dataset, **given))
 
 
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """``CALL promote(model => 'm', alias => 'champion', min_accuracy => 0.8, dataset => 'd')``: one row, the alias.
+
+    Args:
+        engine: The database.
+        models: Its trained versions.
+    """
+
+    engine: Engine
+    models: TrainedModels
+
+    @property
+    def name(self) -> str:
+        """Its name in SQL."""
+        return "promote"
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """As :func:`qstore_db.training.promotion.promote` takes them."""
+        return (
+            Parameter("model", "text", required=True),
+            Parameter("alias", "text"),
+            Parameter("version", "integer"),
+            Parameter("min_accuracy", "number"),
+            Parameter("dataset", "text"),
+            Parameter("split", "text"),
+        )
+
+    def call(self, arguments: Mapping[str, object]) -> pa.Table:
+        """Promote; see :func:`qstore_db.training.promotion.promote` for the errors."""
+        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        alias = promote(self.engine, self.models, given.pop("model"), **given)
+        row = {name: getattr(alias, name) for name in PROMOTION_SCHEMA.names}
+        return pa.Table.from_pylist([row], schema=PROMOTION_SCHEMA)
+
+
 def training_procedures(
     engine: Engine, models: TrainedModels, *, progress: ProgressFactory | None = None
 ) -> tuple[Procedure, ...]:
     """The procedures that this floor adds to SQL."""
-    return (Train(engine, progress), Resume(engine, progress), Evaluate(engine, models))
+    return (
+        Train(engine, progress),
+        Train(engine, progress, learned=True),
+        Resume(engine, progress),
+        Evaluate(engine, models),
+        Promote(engine, models),
+    )
 
 
 def run_table(run: Run) -> pa.Table:

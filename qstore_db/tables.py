@@ -15,6 +15,7 @@ import pyarrow as pa
 from qstore_db.backends.named import BACKENDS
 from qstore_db.backends.request import Reading
 from qstore_db.training import metrics
+from qstore_db.training.aliases import aliases_of
 from qstore_db.training.options import BACKENDS as TRAINABLE
 from qstore_db.training.options import GRADIENTS
 from qstore_db.training.registry import (
@@ -58,6 +59,7 @@ MODEL_VERSIONS_SCHEMA: Final = pa.schema(
         ("version", pa.int64()),
         ("parent_version", pa.int64()),
         ("status", pa.string()),
+        ("aliases", pa.list_(pa.string())),
         ("train_loss", pa.float64()),
         ("train_accuracy", pa.float64()),
         ("validation_loss", pa.float64()),
@@ -79,6 +81,7 @@ TRAINING_RUNS: Final = pa.schema(
         ("model", pa.string()),
         ("version", pa.int64()),
         ("parent_version", pa.int64()),
+        ("starts_from", pa.int64()),
         ("status", pa.string()),
         ("dataset", pa.string()),
         ("dataset_version", pa.int64()),
@@ -220,12 +223,16 @@ def _models(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
 
 def _versions(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
     # By model and number.
+    aliases: dict[tuple[str, int], list[str]] = {}
+    for alias in aliases_of(snapshot):
+        aliases.setdefault((alias.model, alias.version), []).append(alias.alias)
     for version in all_versions(snapshot):
         yield {
             "model": version.model,
             "version": version.version,
             "parent_version": version.parent_version,
             "status": _status(version),
+            "aliases": aliases.get((version.model, version.version), []),
             **_scores(version.scores),
             "dataset": version.dataset,
             "dataset_version": version.dataset_version,
@@ -248,6 +255,7 @@ def _runs(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
             "model": run.model,
             "version": run.version,
             "parent_version": run.parent_version,
+            "starts_from": run.starts_from,
             "status": run.status.value,
             "dataset": run.dataset,
             "dataset_version": run.dataset_version,

@@ -9,6 +9,7 @@ import uuid
 from qstore_db.errors import AlreadyExistsError, InvalidArgumentError, InvalidModelError
 from qstore_db.models.specification import ModelSpec
 from qstore_db.training.active_runs import is_in_training
+from qstore_db.training.aliases import aliases_of
 from qstore_db.training.registry import (
     MODEL_VERSIONS,
     MODELS,
@@ -115,6 +116,7 @@ def drop_model(engine: Engine, name: str, *, if_exists: bool = False) -> int:
     files = {version.checkpoint.name: version.checkpoint for version in versions if version.checkpoint is not None}
     files |= {run.checkpoint.name: run.checkpoint for run in runs if run.checkpoint is not None}
     batch = WriteBatch([DeleteRecord(MODELS, name)])
+    batch.add(*(alias.remove() for alias in aliases_of(snapshot, name)))
     batch.add(*(DeleteRecord(MODEL_VERSIONS, version_key(name, version.version)) for version in versions))
     batch.add(*(dataclasses.replace(run, checkpoint=None).put() for run in runs))
     batch.add(*(DetachFile(file.kind, file.name) for file in files.values()))

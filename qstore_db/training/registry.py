@@ -17,6 +17,7 @@ from typing import Any, Self, cast
 
 from qstore_db.errors import UnknownModelError, UnknownRunError
 from qstore_db.models.specification import ModelSpec
+from qstore_db.training.aliases import split_reference, version_of
 from qstore_db.training.options import TrainingOptions
 from storage_engine.batch import FileReference, JsonValue, PutRecord
 from storage_engine.snapshot import Snapshot
@@ -148,6 +149,7 @@ class Run:
         model: The model's name.
         model_uuid: The model's uuid.
         parent_version: The version whose specification is trained.
+        starts_from: The version whose parameters it starts from; ``None`` for fresh ones.
         version: The version that came out, ``None`` until the run is finished.
         dataset: Name of the data set.
         dataset_version: The LSN at which the run read it.
@@ -184,6 +186,7 @@ class Run:
     host: str
     process_id: int
     status: RunStatus = RunStatus.RUNNING
+    starts_from: int | None = None
     version: int | None = None
     rows: int = 0
     validation_rows: int = 0
@@ -255,11 +258,18 @@ def all_versions(snapshot: Snapshot, model: str | None = None) -> list[ModelVers
 def find_version(snapshot: Snapshot, model: str, version: int | None = None) -> ModelVersion:
     """One version of a model; the newest if no number is given.
 
+    Args:
+        snapshot: Of the database.
+        model: Its name; or name and version as ``clothes@3``, name and alias as ``clothes@champion``.
+        version: Its number.
+
     Raises:
-        UnknownModelError: There is no such model, or no such version of it.
+        UnknownModelError: There is no such model, or no such version or alias of it.
+        InvalidArgumentError: The version is given twice.
     """
+    model, wanted = split_reference(model, version)
     known = find_model(snapshot, model)
-    number = known.latest_version if version is None else version
+    number = version_of(snapshot, model, wanted) if isinstance(wanted, str) else wanted or known.latest_version
     record = snapshot.table(MODEL_VERSIONS).get(version_key(model, number))
     if record is None:
         raise UnknownModelError(

@@ -82,9 +82,10 @@ class StepResult:
         return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
 
 
-def start(classifier: Classifier, optimizer: Optimizer, seed: int) -> TrainState:
-    """The state before the first step."""
-    parameters = classifier.initial_parameters(seed)
+def start(classifier: Classifier, optimizer: Optimizer, seed: int, parameters: Arrays | None = None) -> TrainState:
+    """The state before the first step: fresh parameters from the seed, unless some are given."""
+    if parameters is None:
+        parameters = classifier.initial_parameters(seed)
     return TrainState(parameters=parameters, optimizer_state=optimizer.init(parameters))
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 from dataclasses import replace
 
-from qstore_db.errors import AlreadyExistsError, InvalidArgumentError, UnknownModelError
+from qstore_db.errors import AlreadyExistsError, InvalidArgumentError, InvalidModelError, UnknownModelError
 from qstore_db.models.classifier import Classifier
 from qstore_db.training import checkpoints
 from qstore_db.training.active_runs import is_in_training
@@ -70,18 +70,59 @@ def train(
         InvalidArgumentError: Weights to be frozen are not there, or the warm-up is longer than the run; or the loss is
             no longer a number, and the run is marked as failed.
     """
+    return _trained(engine, model, dataset, options, progress, learned=False)
+
+
+def fine_tune(
+    engine: Engine,
+    model: str,
+    dataset: str,
+    options: TrainingOptions | None = None,
+    *,
+    progress: TrainingProgress | None = None,
+) -> Run:
+    """Train a version on from the parameters that it has; the result is a new version of the model.
+
+    The reduction of the rows that the version was trained with is kept as well. ``freeze`` of the options says which
+    weights stay as they are. All else is as in :func:`train`.
+
+    Args:
+        engine: The database.
+        model: Name of the model, or a reference such as ``clothes@champion`` or ``clothes@3``.
+        dataset: A stored data set with labels.
+        options: How to train.
+        progress: Called between steps.
+
+    Raises:
+        InvalidModelError: The version is not trained, or the rows do not fit it.
+        QStoreError: As in :func:`train`.
+    """
+    return _trained(engine, model, dataset, options, progress, learned=True)
+
+
+def _trained(
+    engine: Engine,
+    model: str,
+    dataset: str,
+    options: TrainingOptions | None,
+    progress: TrainingProgress | None,
+    *,
+    learned: bool,
+) -> Run:
     engine.refuse_transaction("training")
     options = options or TrainingOptions()
     # The run pins the version that it learns from; sealed, that version needs no log to be read later.
     engine.seal()
     snapshot = engine.snapshot()
     version = find_version(snapshot, model)
+    known = _parameters_of(engine, version) if learned else None
     material = gather(snapshot, dataset, version.spec, options)
-    classifier = Classifier(version.spec, material.fit_reduction(version.spec, options.seed))
+    reduction = material.fit_reduction(version.spec, options.seed) if known is None else known.reduction
+    classifier = Classifier(version.spec, reduction)
     features, validation = _features(classifier, material)
     recipe = recipe_for(options, classifier, len(material.rows))
-    state = start(classifier, recipe.optimizer, options.seed)
-    run = _registered(engine, version, material, options, classifier, state)
+    state = start(classifier, recipe.optimizer, options.seed, None if known is None else known.state.parameters)
+    run = _registered(engine, version, material, options, classifier, state, learned=learned)
     return TrainingLoop(engine, run, classifier, material, features, validation, state, progress or Silence()).train()
 
 
@@ -155,6 +196,8 @@ def _registered(
     options: TrainingOptions,
     classifier: Classifier,
     state: TrainState,
+    *,
+    learned: bool,
 ) -> Run:
     # Commits the run with a checkpoint of its start; two threads that want the same number try again.
     now, digest = engine.clock(), material.digest()
@@ -166,6 +209,7 @@ def _registered(
             model=version.model,
             model_uuid=version.uuid,
             parent_version=version.version,
+            starts_from=version.version if learned else None,
             dataset=material.dataset,
             dataset_version=material.version,
             dataset_digest=digest,
@@ -190,6 +234,16 @@ def _registered(
     raise AlreadyExistsError(
         f"No run number was free in {_RUN_ATTEMPTS} attempts", fix="Start fewer runs at once.", value=version.model
     )
+
+
+def _parameters_of(engine: Engine, version: ModelVersion) -> Checkpoint:
+    if version.checkpoint is None:
+        raise InvalidModelError(
+            f"Version {version.version} of model {version.model!r} has no parameters to start from",
+            fix="Train it first: CALL train or db.train.",
+            value=version.version,
+        )
+    return checkpoints.load(engine, version.checkpoint)
 
 
 def _first_checkpoint(

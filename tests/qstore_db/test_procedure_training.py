@@ -81,7 +81,8 @@ def test_train_and_evaluate_answer_with_one_row_each(call):
 
 
 def test_parameters_are_the_options_and_their_aliases(engine):
-    train, resume, evaluate = training_procedures(engine, TrainedModels(engine))
+    train, fine_tune, resume, evaluate, _ = training_procedures(engine, TrainedModels(engine))
+    assert [parameter.name for parameter in fine_tune.parameters] == [parameter.name for parameter in train.parameters]
     names = [parameter.name for parameter in train.parameters]
     assert names == ["model", "dataset", *option_names(), *ALIASES]
     assert [parameter.name for parameter in train.parameters if parameter.required] == ["model", "dataset"]
@@ -113,7 +114,7 @@ def test_resume_answers_like_train(engine):
             raise KeyboardInterrupt
 
     watchers = iter([Stop(), None])
-    train, resume, _ = training_procedures(engine, TrainedModels(engine), progress=lambda: next(watchers))
+    train, _, resume, *_ = training_procedures(engine, TrainedModels(engine), progress=lambda: next(watchers))
     from qstore_db.errors import TrainingInterruptedError
 
     with pytest.raises(TrainingInterruptedError):
