@@ -356,6 +356,15 @@ class ModelVerbs(ABC):
 
         return predict_proba(self._plugins().trained_models, model, data, version=version)
 
+    def features(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.float64]:
+        """What the circuit makes of each row, float64 (rows, readouts); for any other learner to use.
+
+        See :func:`qstore_db.training.trained_models.features`.
+        """
+        from qstore_db.training.trained_models import features
+
+        return features(self._plugins().trained_models, model, data, version=version)
+
 
 def _options(options: TrainingOptions | None, given: Mapping[str, object]) -> TrainingOptions:
     """One value from the two ways of giving options.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qstore_db.functions.predict import Predict
+from qstore_db.functions.fidelity import Fidelity
+from qstore_db.functions.model_functions import model_functions
 from qstore_db.model_statements import RegistryStatements
 from qstore_db.procedures import ProgressFactory, training_procedures
 from qstore_db.state_tables import state_tables
@@ -35,7 +36,7 @@ def open_session(engine: Engine, progress: ProgressFactory | None) -> OpenSessio
         engine,
         tables=(*training_tables(engine), *state_tables(engine.clock)),
         procedures=(*training_procedures(engine, models, progress=progress), Vacuum(engine)),
-        functions=(Predict(models),),
+        functions=(*model_functions(models), Fidelity()),
         models=RegistryStatements(engine, progress),
     )
     return OpenSession(session, models)

@@ -235,6 +235,18 @@ class Classifier:
             result[part] = linear_head.scores(values, parameters["head_weights"], parameters["head_bias"])
         return result
 
+    def readouts(self, parameters: Mapping[str, NDArray[np.float64]], rows: ArrayLike) -> NDArray[np.float64]:
+        """Expectation values of the circuit's observables, (B, M), in their order; the head is not applied.
+
+        Equal parameters and an equal row give equal bits, whatever the other rows are. Raises as :meth:`logits`.
+        """
+        self._check(parameters)
+        features = self.features(rows)
+        result = np.empty((len(features), self.shapes["head_weights"][1]))
+        for part in _parts(len(features)):
+            result[part] = self._readouts(parameters["circuit"], features[part])
+        return result
+
     def predict_proba(self, parameters: Mapping[str, NDArray[np.float64]], rows: ArrayLike) -> NDArray[np.float64]:
         """Softmax of :meth:`logits`, (B, K); each row sums to one within rounding. Raises as :meth:`logits`."""
         return softmax(self.logits(parameters, rows))

@@ -39,6 +39,10 @@ class TrainedModel:
         """Probabilities of the classes; see :func:`predict_proba`."""
         return self.classifier.predict_proba(self.parameters, _matrix(rows))
 
+    def readouts(self, rows: ArrayLike) -> NDArray[np.float64]:
+        """Expectation values of the circuit's readouts; see :func:`features`."""
+        return self.classifier.readouts(self.parameters, _matrix(rows))
+
 
 class TrainedModels:
     """The trained versions of one database, the latest used ones kept in memory; safe to use from several threads.
@@ -120,6 +124,16 @@ def predict_proba(
 ) -> NDArray[np.float64]:
     """Softmax probabilities of the classes, float64 (n, classes), each row summing to one; see :func:`predict`."""
     return models.load(model, version).predict_proba(rows)
+
+
+def features(models: TrainedModels, model: str, rows: ArrayLike, *, version: int | None = None) -> NDArray[np.float64]:
+    """What the trained circuit makes of each row: expectation values of its readouts, for any other learner to use.
+
+    Returns:
+        float64 (n, readouts), each in [-1, 1], in the order of :mod:`qstore_db.circuits.readouts`; raises as
+        :func:`predict`.
+    """
+    return models.load(model, version).readouts(rows)
 
 
 def _matrix(rows: ArrayLike) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from qstore_db.errors import (
     UnknownBackendError,
     UnknownModelError,
 )
-from qstore_db.functions.predict import Predict
+from qstore_db.functions.model_functions import model_functions
 from qstore_db.model_statements import RegistryStatements
 from qstore_db.models.specification import ModelSpec
 from qstore_db.procedures import EVALUATION_SCHEMA, RUN_SCHEMA, training_procedures
@@ -201,7 +201,7 @@ def test_drop_model_says_how_much_went(statements, engine, call):
 def test_predict_in_sql_terms(engine, call):
     call("train", model="m", dataset="d", epochs=5, learning_rate=0.1)
     create_model(engine, "untrained", ModelSpec(classes=2, **SPEC))
-    function = Predict(TrainedModels(engine))
+    function = model_functions(TrainedModels(engine))[0]
     assert (function.name, function.argument_types, function.result_type) == (
         "predict",
         ("VARCHAR", "FLOAT[]"),
