@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from query.dialect import Token, as_query, cut, split
 from query.errors import SqlSyntaxError
+from query.ml_functions import ml_functions
 from query.source import Source
 from query.statements import (
     BodyStatement,
@@ -68,7 +69,8 @@ def _first_words(tokens: Sequence[Token]) -> list[str]:
 def _query(source: Source, tokens: Sequence[Token]) -> Query:
     clauses = at_clauses(tokens)
     parameters = frozenset(clause.parameter for clause in clauses if clause.parameter is not None)
-    return as_query(source, tokens, [clause.replacement for clause in clauses], parameters)
+    replaced = [*(clause.replacement for clause in clauses), *ml_functions(source.whole, tokens)]
+    return as_query(source, tokens, replaced, parameters)
 
 
 def _create_model(reader: TokenReader) -> CreateModel:

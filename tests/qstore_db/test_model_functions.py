@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qstore_db import QuantumDatabase
-from qstore_db.errors import DimensionMismatchError, InvalidVectorError
+from qstore_db.errors import DimensionMismatchError, InvalidVectorError, SqlSyntaxError
 from qstore_db.models.losses import softmax
 from qstore_db.simulation import reference
 
@@ -63,3 +63,42 @@ def test_fidelity_is_the_squared_overlap_of_amplitudes(trained):
         db.sql("SELECT fidelity([0, 0], [1, 0])")
     with pytest.raises(DimensionMismatchError, match="2 and 3 numbers"):
         db.sql("SELECT fidelity([1, 0], [1, 0, 0])")
+
+
+def test_models_as_tables(trained):
+    db, data = trained
+    found = db.sql("SELECT id, predicted FROM ML.PREDICT(MODEL m, TABLE d) ORDER BY id").fetchall()
+    assert found == db.sql("SELECT id, predict('m', vector) FROM d ORDER BY id").fetchall()
+    measured = db.evaluate("m", "d", split="train")
+    rows, accuracy, loss = db.sql('SELECT * FROM ml.evaluate(MODEL "m", TABLE d)').fetchone()
+    assert (rows, accuracy) == (30, pytest.approx(measured.accuracy))
+    assert loss == pytest.approx(measured.loss, abs=1e-12)
+    nested = """
+        SELECT count(*), p.predicted FROM ML.PREDICT(MODEL 'm@2', (
+            SELECT * FROM d WHERE id IN (SELECT id FROM ML.PREDICT(MODEL m, TABLE d) WHERE predicted = label)
+            ORDER BY vector <#> $q LIMIT 5)) AS p GROUP BY ALL ORDER BY ALL"""
+    right = db.sql(nested, q=data[0]).fetchall()
+    assert sum(count for count, _ in right) == 5
+    info = db.sql("SELECT epoch, train_loss FROM ML.TRAINING_INFO(MODEL m) AS info WHERE epoch >= 1").fetchall()
+    epochs = db.run(1).metrics().arrow().select(["epoch", "train_loss"]).to_pylist()
+    assert info == [(row["epoch"], row["train_loss"]) for row in epochs]
+    assert len(info) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "column"),
+    [
+        ("SELECT 1 FROM ML.GUESS(MODEL m, TABLE d)", "no ML.GUESS", 18),
+        ("SELECT 1 FROM ML.PREDICT(m, TABLE d)", "needs a model", 15),
+        ("SELECT 1 FROM ML.PREDICT(MODEL 3, TABLE d)", "'3' is no model's name", 32),
+        ("SELECT 1 FROM ML.PREDICT(MODEL m)", "needs rows", 33),
+        ("SELECT 1 FROM ML.PREDICT(MODEL m, d)", "needs TABLE name or", 35),
+        ("SELECT 1 FROM ML.PREDICT(MODEL m, TABLE d", "not closed", 25),
+        ("SELECT 1 FROM ML.TRAINING_INFO(MODEL m, TABLE d)", "takes a model only", 39),
+    ],
+)
+def test_calls_that_cannot_be_read_name_their_place(trained, text, says, column):
+    db, _ = trained
+    with pytest.raises(SqlSyntaxError, match=says) as caught:
+        db.sql(text)
+    assert (caught.value.line, caught.value.column) == (1, column)
