@@ -16,6 +16,7 @@ QUANTUM_ROOMS = {
     "gradients",
     "models",
     "optimizers",
+    "qubo",
     "simulation",
     "states",
 }

@@ -1,0 +1,1 @@
+"""Quadratic unconstrained binary optimisation: problems, solvers, and the selection of relevant and diverse rows."""
