@@ -1,14 +1,17 @@
-"""Forward and gradient of a batch of circuits: our plan call, alone or beside PennyLane in one run, on one core.
+"""Forward and gradient of a batch of circuits: our plan call, alone or beside other libraries in one run, on one core.
 
     python benchmarks/training.py [--peers] [--case TEXT] [--seconds S] [--json PATH]
 
 A step is what training needs: the values of all readouts of all samples, then the gradient of all weights and all
 inputs for a given cotangent. W(n, d, B) turns each of n qubits by its input (RY), then d layers of RY and RZ weights
 on every qubit and a chain of CNOTs; all ⟨Z⟩ are read for B samples. Before anything is timed, values and gradients of
-all sides are compared. Figures are medians over interleaved rounds; other work on the machine moves them, so read the
-ratios.
+all sides are compared. Figures are medians of CPU time over interleaved rounds, everybody held to one core; other work
+on the machine moves them (caches, clock), so read the ratios, which stand beside their targets.
 
-``--peers`` needs what ``benchmarks/peers.txt`` lists: ``make bench-peers``.
+Columns: ``plan`` is one call of a compiled plan in float32, ``Plan.gradients``; ``public`` what a loop with a loss of
+its own writes: ``compile_circuit``, which looks the plan up at every step, then ``forward`` and the pullback; then the
+plan in float64, its values alone, and the engine without Numba in float32. ``--peers`` needs what
+``benchmarks/peers.txt`` lists: ``make bench-peers``.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ import os
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import argparse
 import json
@@ -28,6 +34,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+import circuit_peers
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,7 +45,7 @@ from qstore_db.circuits.observables import Observable
 from qstore_db.circuits.parameters import Data, Weight
 from qstore_db.circuits.readouts import pauli_pairs, single_z
 from qstore_db.simulation import reference
-from qstore_db.simulation.plan import compile_circuit
+from qstore_db.simulation.plan import Plan, compile_circuit
 
 Array = NDArray[np.float64]
 Step = Callable[[], tuple[Array, Array, Array]]
@@ -51,7 +58,8 @@ class Case:
     observables: tuple[Observable, ...]
     batch: int
     amplitudes: bool = False
-    layers: int = 0  # W circuits: what the peers rebuild
+    layers: int = 0  # of W circuits, which all peers take
+    targets: tuple[tuple[str, float], ...] = ()  # at least so many times a peer, or the "best" of them
 
     def inputs(self) -> tuple[Array | None, Array, Array | None, Array]:
         rng = np.random.default_rng(0)
@@ -62,15 +70,26 @@ class Case:
         return data, weights, start, rng.normal(size=(self.batch, len(self.observables))) / self.batch
 
 
+TARGETS = {
+    (4, 2, 32): (("best", 20),),
+    (8, 4, 256): (("TensorCircuit-NG jax", 30), ("default.qubit torch", 250), ("lightning adjoint", 2000)),
+    (10, 4, 64): (("best", 22),),
+    (12, 6, 32): (("best", 35),),
+    (16, 4, 8): (("best", 12),),
+}
+
+
 def chain(n: int, layers: int, batch: int) -> Case:
     circuit = angle_encoding(n).compose(hardware_efficient(n, layers))
-    return Case(f"W({n},{layers},{batch})", circuit, single_z(n), batch, layers=layers)
+    targets = TARGETS.get((n, layers, batch), ())
+    return Case(f"W({n},{layers},{batch})", circuit, single_z(n), batch, layers=layers, targets=targets)
 
 
 def strong(n: int, layers: int, batch: int, observables: tuple[Observable, ...]) -> Case:
     ansatz = hardware_efficient(n, layers, rotations="rx_ry_rz", entanglement="full")
     name = f"RX·RY·RZ, all pairs ({n},{layers},{batch}), {len(observables)} readouts"
-    return Case(name, angle_encoding(n).compose(ansatz), observables, batch)
+    targets = (("TensorCircuit-NG jax", 150.0),) if len(observables) > n else ()
+    return Case(name, angle_encoding(n).compose(ansatz), observables, batch, targets=targets)
 
 
 def zz_map(n: int, layers: int, batch: int) -> Case:
@@ -82,7 +101,8 @@ def zz_map(n: int, layers: int, batch: int) -> Case:
         operations += [Operation("RZZ", pair, (Data(n + k, 2.0),)) for k, pair in enumerate(combinations(range(n), 2))]
         operations += [Operation("RY", (q,), (Weight(layer * n + q),)) for q in range(n)]
         operations += [Operation("CX", (q, q + 1)) for q in range(n - 1)]
-    return Case(f"ZZ map, {layers} times ({n},{batch})", Circuit(n, operations), single_z(n), batch)
+    targets = (("TensorCircuit-NG jax", 60.0),)
+    return Case(f"ZZ map, {layers} times ({n},{batch})", Circuit(n, operations), single_z(n), batch, targets=targets)
 
 
 def cases() -> list[Case]:
@@ -97,12 +117,23 @@ def cases() -> list[Case]:
     ]
 
 
-def our_step(case: Case, dtype: str) -> Step:
-    plan = compile_circuit(case.circuit, case.observables, amplitude_input=case.amplitudes)
+def our_step(case: Case, dtype: str, engine: str = "lanes") -> Step:
+    plan = Plan(case.circuit, case.observables, case.amplitudes, engine)
     data, weights, start, cotangent = case.inputs()
 
     def step() -> tuple[Array, Array, Array]:
-        values, pullback = plan.forward(data, weights, start, dtype=dtype)
+        values, gradients = plan.gradients(data, weights, start, cotangent=cotangent, dtype=dtype)
+        return values, gradients.weights, gradients.amplitudes if case.amplitudes else gradients.data
+
+    return step
+
+
+def public_step(case: Case) -> Step:
+    data, weights, start, cotangent = case.inputs()
+
+    def step() -> tuple[Array, Array, Array]:
+        plan = compile_circuit(case.circuit, case.observables, amplitude_input=case.amplitudes)
+        values, pullback = plan.forward(data, weights, start)
         gradients = pullback(cotangent)
         return values, gradients.weights, gradients.amplitudes if case.amplitudes else gradients.data
 
@@ -113,74 +144,6 @@ def our_forward(case: Case) -> Callable[[], object]:
     plan = compile_circuit(case.circuit, case.observables, amplitude_input=case.amplitudes)
     data, weights, start, _ = case.inputs()
     return lambda: plan.expectations(data, weights, start)
-
-
-def torch_step(case: Case) -> Step:
-    """PennyLane's default.qubit, the batch by broadcasting, gradients by torch's backpropagation, float32."""
-    import pennylane as qml
-    import torch
-
-    torch.set_num_threads(1)
-    n = case.circuit.n_qubits
-    data, weights, _, cotangent = case.inputs()
-
-    @qml.qnode(qml.device("default.qubit", wires=n), interface="torch", diff_method="backprop")
-    def node(x, w):  # type: ignore[no-untyped-def]
-        _pennylane_gates(qml, case, x, w)
-        return [qml.expval(qml.PauliZ(q)) for q in range(n)]
-
-    def step() -> tuple[Array, Array, Array]:
-        x = torch.tensor(data, dtype=torch.float32, requires_grad=True)
-        w = torch.tensor(weights, dtype=torch.float32, requires_grad=True)
-        values = torch.stack(list(node(x, w)), -1).to(torch.float32)
-        (values * torch.tensor(cotangent, dtype=torch.float32)).sum().backward()
-        return values.detach().numpy(), w.grad.numpy(), x.grad.numpy()
-
-    return step
-
-
-def lightning_step(case: Case) -> Step:
-    """PennyLane's lightning.qubit, adjoint products straight on the device: no interface in between, float64."""
-    import pennylane as qml
-
-    n = case.circuit.n_qubits
-    data, weights, _, cotangent = case.inputs()
-    device = qml.device("lightning.qubit", wires=n)
-    config = device.setup_execution_config(
-        qml.devices.ExecutionConfig(
-            gradient_method="adjoint", use_device_gradient=True, use_device_jacobian_product=True
-        )
-    )
-
-    def step() -> tuple[Array, Array, Array]:
-        tapes = []
-        for sample in data:
-            with qml.queuing.AnnotatedQueue() as queue:
-                _pennylane_gates(qml, case, sample, weights)
-                for q in range(n):
-                    qml.expval(qml.PauliZ(q))
-            tapes.append(qml.tape.QuantumScript.from_queue(queue))
-        values, products = device.execute_and_compute_vjp(tapes, [tuple(row) for row in cotangent], config)
-        slopes = np.asarray(products)
-        return np.asarray(values), slopes[:, n:].sum(axis=0), slopes[:, :n]
-
-    return step
-
-
-def _pennylane_gates(qml, case: Case, x, w) -> None:  # type: ignore[no-untyped-def]
-    n, place = case.circuit.n_qubits, 0
-    for q in range(n):
-        qml.RY(x[..., q], wires=q)
-    for _ in range(case.layers):
-        for q in range(n):
-            qml.RY(w[place], wires=q)
-            qml.RZ(w[place + 1], wires=q)
-            place += 2
-        for q in range(n - 1):
-            qml.CNOT(wires=[q, q + 1])
-
-
-PEERS = {"default.qubit torch": torch_step, "lightning adjoint": lightning_step}
 
 
 def check(case: Case, sides: dict[str, Step]) -> None:
@@ -198,45 +161,70 @@ def check(case: Case, sides: dict[str, Step]) -> None:
 
 
 def interleaved(sides: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Median time of each side in ms; rounds go through all sides, a quick side running several times a round."""
+    """Median CPU time of each side in ms; rounds go through all sides, a quick side running several times a round."""
     repeats, times = {}, {name: [] for name in sides}
     for name, step in sides.items():
-        begin = time.perf_counter()
+        begin = time.process_time()
         step()
-        repeats[name] = max(1, int(0.02 / max(time.perf_counter() - begin, 1e-6)))
+        repeats[name] = max(1, int(0.02 / max(time.process_time() - begin, 1e-6)))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[next(iter(sides))]) < 3:
         for name, step in sides.items():
             for _ in range(repeats[name]):
-                begin = time.perf_counter()
+                begin = time.process_time()
                 step()
-                times[name].append(time.perf_counter() - begin)
+                times[name].append(time.process_time() - begin)
     return {name: statistics.median(values) * 1e3 for name, values in times.items()}
+
+
+def verdicts(case: Case, found: dict[str, float], peers: list[str]) -> list[dict[str, object]]:
+    """Each target of the case whose peer was timed: what was wanted and what was found."""
+    times = {name: found[name] for name in peers if name in found}
+    out: list[dict[str, object]] = []
+    for name, wanted in case.targets:
+        theirs = min(times.values(), default=None) if name == "best" else times.get(name)
+        if theirs is not None:
+            against = min(times, key=times.__getitem__) if name == "best" else name
+            out.append({"peer": against, "wanted": wanted, "found": theirs / found["plan"]})
+    return out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", action="store_true", help="beside PennyLane on the W cases")
+    parser.add_argument("--peers", action="store_true", help="beside the libraries of benchmarks/peers.txt")
+    parser.add_argument("--only", default="", help="only peers whose name contains this")
     parser.add_argument("--case", default="", help="only cases whose name contains this")
     parser.add_argument("--seconds", type=float, default=2.0, help="time per case")
     parser.add_argument("--json", type=Path, help="also write the rows to this file, one JSON object a line")
     options = parser.parse_args()
-    peers = PEERS if options.peers else {}
-    print(f"{'ms a step (forward + all gradients)':44s} {'float32':>9s} {'float64':>9s} {'forward':>9s}", end="")
+    peers = (
+        {name: maker for name, maker in circuit_peers.installed().items() if options.only in name}
+        if options.peers
+        else {}
+    )
+    print("ms a step (forward + all gradients); a peer's column: ms, and how many times the plan's")
+    print(f"{'':44s} {'plan':>9s} {'public':>9s} {'float64':>9s} {'forward':>9s} {'numpy':>9s}", end="")
     print("".join(f" {name:>22s} {'×':>6s}" for name in peers))
     rows = []
     for case in (case for case in cases() if options.case in case.name):
-        sides = {dtype: our_step(case, dtype) for dtype in ("float32", "float64")}
-        if case.layers and case.circuit.n_qubits <= 12:
-            sides |= {name: make(case) for name, make in peers.items()}
+        sides = {"plan": our_step(case, "float32"), "public": public_step(case), "float64": our_step(case, "float64")}
+        sides["numpy"] = our_step(case, "float32", "numpy")
+        made = {name: make(case) for name, make in peers.items()}
+        sides |= {name: step for name, step in made.items() if step is not None}
         check(case, sides)
         found = interleaved({**sides, "forward": our_forward(case)}, options.seconds)
-        line = f"{case.name:44s} {found['float32']:9.3f} {found['float64']:9.3f} {found['forward']:9.3f}"
+        line = f"{case.name:44s} " + " ".join(
+            f"{found[name]:9.3f}" for name in ("plan", "public", "float64", "forward", "numpy")
+        )
         for name in peers:
-            if name in found:
-                line += f" {found[name]:22.2f} {found[name] / found['float32']:6.0f}"
+            there = name in found
+            line += f" {found[name]:22.2f} {found[name] / found['plan']:6.0f}" if there else f" {'–':>22s} {'':>6s}"
         print(line, flush=True)
-        rows.append({"case": case.name, "ms": found})
+        judged = verdicts(case, found, list(peers))
+        for one in judged:
+            word = "reached" if one["found"] >= one["wanted"] else "missed"
+            print(f"{'':44s} target ≥ {one['wanted']:g} × {one['peer']}: {one['found']:.0f} ×, {word}", flush=True)
+        rows.append({"case": case.name, "ms": found, "targets": judged})
     if options.json:
         options.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

@@ -143,6 +143,7 @@ class ModelVerbs(ABC):
         learning_rate: float | None = None,
         gradient: str | None = None,
         backend: str | None = None,
+        shots: int | None = None,
         seed: int | None = None,
         shuffle: bool | None = None,
         split: str | None = None,
@@ -163,6 +164,7 @@ class ModelVerbs(ABC):
             learning_rate: Step size.
             gradient: How to differentiate.
             backend: Where circuits run.
+            shots: Measurements of each circuit; exact values if left out.
             seed: Of parameters, validation rows and every order.
             shuffle: Whether each epoch has an order of its own.
             split: What is trained on.
@@ -190,6 +192,7 @@ class ModelVerbs(ABC):
             "learning_rate": learning_rate,
             "gradient": gradient,
             "backend": backend,
+            "shots": shots,
             "seed": seed,
             "shuffle": shuffle,
             "split": split,

@@ -86,6 +86,10 @@ _OPTION_PARAMETERS: Final = (
     Parameter("spsa_directions", "integer"),
     Parameter("spsa_step", "number"),
     Parameter("damping", "number"),
+    Parameter("shots", "integer"),
+    Parameter("subset_size", "integer"),
+    Parameter("metric", "text"),
+    Parameter("threads", "integer"),
 )
 
 

@@ -16,7 +16,6 @@ from qstore_db.backends.named import BACKENDS
 from qstore_db.backends.request import Reading
 from qstore_db.training import metrics
 from qstore_db.training.aliases import aliases_of
-from qstore_db.training.options import BACKENDS as TRAINABLE
 from qstore_db.training.options import GRADIENTS
 from qstore_db.training.registry import (
     MODEL_VERSIONS,
@@ -29,10 +28,9 @@ from qstore_db.training.registry import (
     version_key,
 )
 from query.ports import SystemTable
+from query.system.moments import TIME
 from storage_engine.engine import Engine
 from storage_engine.snapshot import Snapshot
-
-_TIME: Final = pa.timestamp("us", tz="UTC")
 
 MODELS: Final = pa.schema(
     [
@@ -49,8 +47,8 @@ MODELS: Final = pa.schema(
         ("train_loss", pa.float64()),
         ("dataset", pa.string()),
         ("run_id", pa.int64()),
-        ("created_at", _TIME),
-        ("updated_at", _TIME),
+        ("created_at", TIME),
+        ("updated_at", TIME),
     ]
 )
 MODEL_VERSIONS_SCHEMA: Final = pa.schema(
@@ -72,7 +70,7 @@ MODEL_VERSIONS_SCHEMA: Final = pa.schema(
         ("checkpoint", pa.string()),
         ("spec", pa.string()),
         ("packages", pa.string()),
-        ("created_at", _TIME),
+        ("created_at", TIME),
     ]
 )
 TRAINING_RUNS: Final = pa.schema(
@@ -101,15 +99,17 @@ TRAINING_RUNS: Final = pa.schema(
         ("learning_rate", pa.float64()),
         ("gradient", pa.string()),
         ("backend", pa.string()),
+        ("shots", pa.int64()),
         ("seed", pa.int64()),
         ("error", pa.string()),
         ("checkpoint", pa.string()),
-        ("started_at", _TIME),
-        ("heartbeat_at", _TIME),
-        ("finished_at", _TIME),
+        ("started_at", TIME),
+        ("heartbeat_at", TIME),
+        ("finished_at", TIME),
         ("host", pa.string()),
         ("process_id", pa.int64()),
         ("options", pa.string()),
+        ("gradient_log", pa.string()),
         ("packages", pa.string()),
     ]
 )
@@ -123,7 +123,7 @@ CHECKPOINTS: Final = pa.schema(
         ("file", pa.string()),
         ("bytes", pa.int64()),
         ("sha256", pa.string()),
-        ("saved_at", _TIME),
+        ("saved_at", TIME),
     ]
 )
 BACKENDS_SCHEMA: Final = pa.schema(
@@ -271,6 +271,8 @@ def _runs(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
             "optimizer": options.optimizer,
             "learning_rate": options.learning_rate,
             "gradient": options.gradient,
+            "shots": options.shots,
+            "gradient_log": json.dumps(list(run.gradient_log)),
             "backend": options.backend,
             "seed": options.seed,
             "error": run.error,
@@ -307,13 +309,13 @@ def _checkpoint(run: Run, file: str, length: int, sha256: str) -> Mapping[str, A
 
 
 def _backends(_snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
-    # By name. ``gradients`` are those that training can use there: none where models cannot be trained.
+    # By name. ``gradients`` are those that training can use there.
     for name, entry in sorted(BACKENDS.items()):
         yield {
             "name": name,
             "description": entry.description,
             "max_qubits": entry.capabilities.max_qubits,
-            "gradients": list(GRADIENTS) if name in TRAINABLE else [],
+            "gradients": [way for way in GRADIENTS if way != "adjoint" or "adjoint" in entry.capabilities.gradients],
             "shots": Reading.COUNTS in entry.capabilities.readings,
         }
 

@@ -41,8 +41,19 @@ class Capabilities:
 LOCAL: Final = Capabilities(readings=frozenset(Reading), gradients=("adjoint",))
 """Of the exact simulator of this process."""
 
-LOCAL_NOISY: Final = Capabilities(readings=frozenset(Reading), max_qubits=12)
+_NOISY_GATES: Final = frozenset(name for name, gate in GATES.items() if gate.qubits <= 2)
+"""Published error rates are those of gates on one and two qubits; a gate on three would pass as perfect."""
+
+LOCAL_NOISY: Final = Capabilities(
+    readings=frozenset(Reading), gradients=("adjoint",), gates=_NOISY_GATES, max_qubits=12
+)
 """Of the exact simulator of noisy circuits: a state takes 4^n numbers."""
+
+TRAJECTORIES: Final = Capabilities(readings=frozenset({Reading.EXPECTATIONS}), gates=_NOISY_GATES)
+"""Of noise by trajectories: estimates of expectation values."""
+
+SIMULATOR: Final = Capabilities(readings=frozenset(Reading))
+"""Of simulators of pure states from other libraries; shots are drawn here, from their probabilities."""
 
 
 def require_supported(name: str, capabilities: Capabilities, request: ExecutionRequest) -> None:
@@ -67,7 +78,10 @@ def require_supported(name: str, capabilities: Capabilities, request: ExecutionR
     unknown = sorted({operation.gate for operation in request.circuit.operations} - capabilities.gates)
     if unknown:
         raise _unsupported(
-            name, f"has no gate {unknown[0]}", f"Its gates are {', '.join(sorted(capabilities.gates))}.", unknown[0]
+            name,
+            f"has no gate {unknown[0]}",
+            f"Its gates are {', '.join(sorted(capabilities.gates))}; circuits.composite writes some in parts.",
+            unknown[0],
         )
     if request.shots is not None and request.shots > capabilities.max_shots:
         raise _unsupported(
@@ -81,6 +95,26 @@ def require_supported(name: str, capabilities: Capabilities, request: ExecutionR
             "starts every circuit in |0…0⟩",
             "Prepare the state by gates: qstore_db.circuits.encodings.amplitude.state_preparation.",
             request.amplitudes.shape,
+        )
+
+
+def check_reading(name: str, capabilities: Capabilities, shots: int | None) -> None:
+    """Check that a backend can give expectation values, exactly or by that many shots.
+
+    Raises:
+        UnsupportedRequestError: It cannot.
+    """
+    if shots is None and Reading.EXPECTATIONS not in capabilities.readings:
+        raise UnsupportedRequestError(
+            f"the backend {name!r} gives no exact expectation values", fix="Give shots.", value=name
+        )
+    if shots is not None and (Reading.COUNTS not in capabilities.readings or shots > capabilities.max_shots):
+        raise UnsupportedRequestError(
+            f"the backend {name!r} takes no {shots} shots",
+            fix=f"Use at most {capabilities.max_shots}."
+            if Reading.COUNTS in capabilities.readings
+            else "Leave shots out: its values are exact.",
+            value=shots,
         )
 
 

@@ -14,18 +14,17 @@ from qstore_db.backends.in_process import InProcessBackend
 from qstore_db.backends.request import States
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.observables import Observable
-from qstore_db.simulation.memory import require
 from qstore_db.simulation.plan import Precision, compile_circuit
-from qstore_db.simulation.reference import probabilities, state_vector
+from qstore_db.simulation.state_vector import probabilities
 
 
 class StateVectorEngine:
     """Exact expectation values and probabilities of pure states.
 
-    Expectation values come from the batched lanes engine in ``dtype``; probabilities from states in complex128.
+    Expectation values come from the batched lanes engine, probabilities and so shots from the vector of amplitudes.
 
     Args:
-        dtype: Arithmetic of expectation values: ``"float64"`` (errors of 1e-14) or ``"float32"`` (1e-6, faster).
+        dtype: Arithmetic of both: ``"float64"`` (errors of 1e-14) or ``"float32"`` (1e-6, faster).
     """
 
     __slots__ = ("_dtype",)
@@ -52,11 +51,9 @@ class StateVectorEngine:
     def probabilities(self, circuit: Circuit, *, from_amplitudes: bool) -> Compiled:
         """See :class:`~qstore_db.backends.batched.Engine`."""
         del from_amplitudes  # the states take either start
-        size = 1 << circuit.n_qubits
 
         def compute(rows: NDArray[np.float64], start: States | None) -> NDArray[np.float64]:
-            require(4 * 16 * size * len(rows))
-            return probabilities(state_vector(circuit, None, rows, None if start is None else _padded(start, size)))
+            return probabilities(circuit, None, rows, start, dtype=self._dtype)
 
         return Compiled(compute, _size_of(circuit))
 
@@ -72,12 +69,6 @@ def local_backend(*, dtype: Precision = "float64", threads: int = 1) -> InProces
         InvalidArgumentError: The number of threads is below 1.
     """
     return InProcessBackend(BatchedSimulator(StateVectorEngine(dtype=dtype)), threads=threads)
-
-
-def _padded(states: States, size: int) -> NDArray[np.complex128]:
-    out = np.zeros((len(states), size), np.complex128)
-    out[:, : states.shape[1]] = states
-    return out
 
 
 def _size_of(circuit: Circuit) -> int:

@@ -21,6 +21,9 @@ from qstore_db.simulation.noise_presets import ionq_aria_like
 from qstore_db.simulation.noisy_plan import compile_noisy
 from qstore_db.simulation.plan import Precision
 
+DEFAULT_NOISE: Final = ionq_aria_like
+"""Makes the noise of the backend ``local_noisy`` as it is asked for by name."""
+
 
 class NoisyEngine:
     """Exact expectation values and probabilities of what a device with this noise reports, readout errors included.
@@ -74,7 +77,7 @@ def local_noisy_backend(
     Raises:
         InvalidArgumentError: The number of threads is below 1.
     """
-    engine = NoisyEngine(ionq_aria_like() if noise is None else noise, dtype=dtype)
+    engine = NoisyEngine(DEFAULT_NOISE() if noise is None else noise, dtype=dtype)
     return InProcessBackend(BatchedSimulator(engine), threads=threads)
 
 

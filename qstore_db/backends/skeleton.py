@@ -13,26 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_db.circuits.angle_rows import AngleRows
 from qstore_db.circuits.circuit import Circuit, Operation
-from qstore_db.circuits.parameters import Angle, Data, Symbol, Weight
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    # Layer t holds the t-th symbol of every angle; angles with fewer symbols have scale 0 there.
-    index: NDArray[np.intp]
-    scale: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, angles: list[Angle], kind: type[Symbol]) -> _Terms:
-        chosen = [[term for term in one.terms if isinstance(term, kind)] for one in angles]
-        layers = max(map(len, chosen), default=0)
-        out = cls(np.zeros((layers, len(angles)), np.intp), np.zeros((layers, len(angles))))
-        for place, terms in enumerate(chosen):
-            for layer, term in enumerate(terms):
-                out.index[layer, place] = term.index
-                out.scale[layer, place] = term.scale
-        return out
+from qstore_db.circuits.parameters import Data
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,53 +24,27 @@ class AngleMap:
 
     Args:
         skeleton: Key of the skeleton: equal for circuits with equal gates on equal qubits.
-        constant: float64, shape (angles,).
-        weights: Symbols that are weights.
-        data: Symbols that are data columns.
+        angles: How they follow from weights and data.
     """
 
     skeleton: str
-    constant: NDArray[np.float64]
-    weights: _Terms
-    data: _Terms
+    angles: AngleRows
 
     @classmethod
     def of(cls, circuit: Circuit) -> AngleMap:
         """The map of a circuit. Cost: one walk over its gates."""
-        angles = [value for operation in circuit.operations for value in operation.angles]
         gates = ";".join(f"{operation.gate}{operation.qubits}" for operation in circuit.operations)
-        return cls(
-            hashlib.sha256(f"{circuit.n_qubits};{gates}".encode()).hexdigest(),
-            np.array([value.constant for value in angles], np.float64),
-            _Terms.of(angles, Weight),
-            _Terms.of(angles, Data),
-        )
+        key = hashlib.sha256(f"{circuit.n_qubits};{gates}".encode()).hexdigest()
+        return cls(key, AngleRows.of(circuit))
 
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        both = (self.weights.index, self.weights.scale, self.data.index, self.data.scale)
-        return self.constant.nbytes + sum(array.nbytes for array in both)
+        return self.angles.nbytes
 
     def rows(self, weights: NDArray[np.float64], data: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The angles of every sample, radians.
-
-        Only element-wise operations in a fixed order: a row does not depend on the rows beside it.
-
-        Args:
-            weights: Shape (number of weights,).
-            data: Shape (samples, number of data columns).
-
-        Returns:
-            Shape (samples, angles).
-        """
-        shared = self.constant.copy()
-        for index, scale in zip(self.weights.index, self.weights.scale, strict=True):
-            shared += scale * weights[index]
-        out = np.repeat(shared[None], len(data), axis=0)
-        for index, scale in zip(self.data.index, self.data.scale, strict=True):
-            out += scale * data[:, index]
-        return out
+        """The angles of every sample, (samples, angles); see :meth:`AngleRows.rows`."""
+        return self.angles.rows(weights, data)
 
 
 def skeleton(circuit: Circuit) -> Circuit:

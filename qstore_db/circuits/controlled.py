@@ -10,21 +10,21 @@ import math
 from collections.abc import Sequence
 
 from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.composite import parts
 from qstore_db.circuits.parameters import Angle, AngleLike, angle
 from qstore_db.circuits.placement import on_qubits
 from qstore_db.errors import InvalidCircuitError
 
 
 def controlled_phase(theta: AngleLike, control: int, target: int) -> tuple[Operation, ...]:
-    """CP(θ) = diag(1, 1, 1, e^{iθ}), as P(θ/2) on the control and CRZ(θ); the two qubits may change places.
+    """CP(θ) = diag(1, 1, 1, e^{iθ}); the two qubits may change places.
 
     Args:
         theta: Radians; may hold weights and data.
         control: One qubit.
         target: The other qubit.
     """
-    value = angle(theta)
-    return (Operation("P", (control,), (value * 0.5,)), Operation("CRZ", (control, target), (value,)))
+    return (Operation("CP", (control, target), (theta,)),)
 
 
 def multi_controlled_phase(theta: AngleLike, qubits: Sequence[int]) -> tuple[Operation, ...]:
@@ -76,7 +76,7 @@ def multi_controlled_z(qubits: Sequence[int]) -> tuple[Operation, ...]:
     return multi_controlled_phase(math.pi, chosen)
 
 
-def controlled(operation: Operation, control: int) -> tuple[Operation, ...]:
+def controlled(operation: Operation, control: int) -> tuple[Operation, ...]:  # noqa: PLR0912 - one case a gate
     """The gate where the control is 1, and nothing where it is 0.
 
     Args:
@@ -114,12 +114,20 @@ def controlled(operation: Operation, control: int) -> tuple[Operation, ...]:
         case "U":
             return _controlled_u(control, target, angles)
         case "CX":
-            return _inside(_h(target), multi_controlled_z((control, *qubits)), _h(target))
+            return (Operation("CCX", (control, *qubits)),)
         case "CZ":
             return multi_controlled_z((control, *qubits))
         case "SWAP":
-            outer = (Operation("CX", (target, qubits[0])),)
-            return _inside(outer, controlled(Operation("CX", qubits), control), outer)
+            return (Operation("CSWAP", (control, *qubits)),)
+        case "CP":
+            return multi_controlled_phase(angles[0], (control, *qubits))
+        case "CCX":
+            return _inside(_h(target), multi_controlled_z((control, *qubits)), _h(target))
+        case "CSWAP":
+            outer = (Operation("CX", (target, qubits[1])),)
+            return _inside(outer, controlled(Operation("CCX", qubits), control), outer)
+        case "ISWAP" | "ISWAPDG" | "GPI" | "GPI2" | "MS":
+            return tuple(step for part in parts(operation) for step in controlled(part, control))
         case "CRX" | "CRY" | "CRZ":
             return _doubly_controlled_rotation(gate[-1], control, qubits, angles[0])
         case _:  # RXX, RYY, RZZ

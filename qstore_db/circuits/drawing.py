@@ -10,16 +10,22 @@ from qstore_db.errors import InvalidArgumentError
 
 _MINIMUM_WIDTH: Final = 20
 
-_ENDS: Final = {"CX": ("●", "⊕"), "CZ": ("●", "●"), "SWAP": ("×", "×")}
-_ADJOINT: Final = {"SDG": "S†", "TDG": "T†"}
+_ENDS: Final = {
+    "CX": ("●", "⊕"),
+    "CZ": ("●", "●"),
+    "SWAP": ("×", "×"),
+    "CCX": ("●", "●", "⊕"),
+    "CSWAP": ("●", "×", "×"),
+}
+_ADJOINT: Final = {"SDG": "S†", "TDG": "T†", "ISWAPDG": "ISWAP†"}
 
 
 def draw(circuit: Circuit, *, width: int | None = None) -> str:
     """The drawing: one line a qubit, and between two qubits one for the links of two-qubit gates.
 
     Gates stand as far left as their qubits and the qubits between them are free. ``●`` is a control, ``⊕`` the target
-    of CX, ``×`` an end of SWAP, ``┼`` a wire that a link crosses; RXX, RYY and RZZ show their angle at the first qubit.
-    Weights are w0, w1 …, data columns x0, x1 …, and numbers are radians with four digits.
+    of CX and CCX, ``×`` an end of SWAP and CSWAP, ``┼`` a wire that a link crosses; RXX, RYY, RZZ and MS show their
+    angles at the first qubit. Weights are w0, w1 …, data columns x0, x1 …, and numbers are radians with four digits.
 
     Args:
         circuit: Any circuit.
@@ -95,7 +101,9 @@ def _symbols(operation: Operation) -> tuple[str, ...]:
     label = f"{gate}({values})" if values else _ADJOINT.get(gate, gate)
     if len(operation.qubits) == 1:
         return (label,)
-    return ("●", label[1:]) if gate.startswith("CR") else (label, gate)
+    if gate.startswith("CR") or gate == "CP":
+        return ("●", label[1:])
+    return (label, _ADJOINT.get(gate, gate))
 
 
 def _blocks(columns: list[_Column], room: int | None) -> list[list[_Column]]:

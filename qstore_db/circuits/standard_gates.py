@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from qstore_db.circuits.circuit import Operation
-from qstore_db.circuits.controlled import controlled, controlled_phase, multi_controlled_z
+from qstore_db.circuits.controlled import controlled, multi_controlled_z
 from qstore_db.circuits.gates import GATES
 from qstore_db.circuits.parameters import Angle
 
@@ -37,10 +37,13 @@ class StandardGate:
     build: Build
 
 
-OUR_NAMES: Final[Mapping[str, str]] = MappingProxyType({name.lower(): name for name in GATES})
+OURS_ALONE: Final = frozenset({"GPI", "GPI2", "MS", "ISWAPDG"})
+"""Gates of ours that no standard library knows; other tools write the angles of the first three in turns."""
+
+OUR_NAMES: Final[Mapping[str, str]] = MappingProxyType({name.lower(): name for name in GATES if name not in OURS_ALONE})
 """Standard name to ours, for the gates that both sides have."""
 
-_ALIASES: Final = {"phase": "P", "u1": "P", "U": "U", "u3": "U", "CX": "CX", "cnot": "CX"}
+_ALIASES: Final = {"phase": "P", "u1": "P", "U": "U", "u3": "U", "CX": "CX", "cnot": "CX", "cphase": "CP", "cu1": "CP"}
 
 
 def _direct(name: str) -> StandardGate:
@@ -77,12 +80,6 @@ def _csx(qubits: Sequence[int], angles: Sequence[Angle]) -> Operations:
     return (Operation("P", qubits[:1], (math.pi / 4,)), Operation("CRX", qubits, (math.pi / 2,)))
 
 
-def _iswap(qubits: Sequence[int], angles: Sequence[Angle]) -> Operations:
-    return (Operation("RXX", qubits, (-math.pi / 2,)), Operation("RYY", qubits, (-math.pi / 2,)))
-
-
-_CP: Final = StandardGate(2, 1, lambda qubits, angles: controlled_phase(angles[0], qubits[0], qubits[1]))
-
 STANDARD_GATES: Final[Mapping[str, StandardGate]] = MappingProxyType(
     {
         **{name: _direct(ours) for name, ours in (dict(OUR_NAMES) | _ALIASES).items()},
@@ -95,15 +92,9 @@ STANDARD_GATES: Final[Mapping[str, StandardGate]] = MappingProxyType(
         "cs": _under_control("S"),
         "csdg": _under_control("SDG"),
         "csx": StandardGate(2, 0, _csx),
-        "cp": _CP,
-        "cphase": _CP,
-        "cu1": _CP,
         "cu3": _under_control("U"),
         "cu": StandardGate(2, 4, _cu),
-        "iswap": StandardGate(2, 0, _iswap),
-        "ccx": _under_control("CX"),
         "ccz": StandardGate(3, 0, lambda qubits, angles: multi_controlled_z(qubits)),
-        "cswap": _under_control("SWAP"),
     }
 )
 """Every name that is understood."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qstore_db.circuits.circuit import Circuit, Operation
-from qstore_db.circuits.inverse import inverse
+from qstore_db.circuits.inverse import adjoint
 from qstore_db.compilation.neighbours import rewrite_neighbours
 from qstore_db.compilation.optimised import Optimised
 from qstore_db.compilation.rotations import sites
@@ -26,10 +26,9 @@ def cancel_inverses(circuit: Circuit) -> Optimised:
 
 def undoes(first: Operation, second: Operation) -> bool:
     """Whether the second gate is the adjoint of the first for all weights and data."""
-    wide = 1 + max(first.qubits)
-    adjoint = inverse(Circuit(wide, (first,))).operations[0]
+    inverse = adjoint(first)
     return (
-        adjoint.gate == second.gate
-        and sites(adjoint) == sites(second)
-        and all(is_zero(mine - other) for mine, other in zip(adjoint.angles, second.angles, strict=True))
+        inverse.gate == second.gate
+        and sites(inverse) == sites(second)
+        and all(is_zero(mine - other) for mine, other in zip(inverse.angles, second.angles, strict=True))
     )

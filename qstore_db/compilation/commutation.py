@@ -2,7 +2,7 @@
 
 A gate that is a function of Pauli strings commutes with all that commutes with each of them: CX is a function of Z on
 its control and X on its target, SWAP of XX, YY and ZZ. The test is sufficient for all angles, not necessary: RX(2π) is
-not recognised as harmless, and H and U commute with nothing on their qubit.
+not recognised as harmless, and H, U, GPI, GPI2 and MS commute with nothing on their qubits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ _FUNCTION_OF: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         **{f"CR{letter}": ("ZI", f"I{letter}") for letter in "XYZ"},
         "CX": ("ZI", "IX"),
         "CZ": ("ZI", "IZ"),
+        "CP": ("ZI", "IZ"),
         "SWAP": ("XX", "YY", "ZZ"),
+        **dict.fromkeys(("ISWAP", "ISWAPDG"), ("XX", "YY")),
+        "CCX": ("ZII", "IZI", "IIX"),
+        "CSWAP": ("ZII", "IXX", "IYY", "IZZ"),
     }
 )
 

@@ -25,11 +25,11 @@ _FIXED: Final = {
 }
 _AXES: Final = {
     "RX": "X", "RY": "Y", "RZ": "Z", "P": "Z", "RXX": "XX", "RYY": "YY", "RZZ": "ZZ",
-    "CRX": "control X", "CRY": "control Y", "CRZ": "control Z",
+    "CRX": "control X", "CRY": "control Y", "CRZ": "control Z", "CP": "both",
 }  # fmt: skip
 _NAMED: Final = {("Z", 1): "T", ("Z", 2): "S", ("Z", 4): "Z", ("Z", 6): "SDG", ("Z", 7): "TDG"}
 """Gates without angle by their turn in eighths; X and Y only ever add up to a whole turn."""
-SYMMETRIC: Final = frozenset({"CZ", "SWAP", "RXX", "RYY", "RZZ"})
+SYMMETRIC: Final = frozenset({"CZ", "CP", "SWAP", "ISWAP", "ISWAPDG", "RXX", "RYY", "RZZ"})
 """Gates for which the order of the two qubits does not matter."""
 
 
@@ -38,7 +38,8 @@ class Axis:
     """What two rotations share when their angles add up.
 
     Args:
-        letters: The Pauli letters, with ``control`` before the letter of a controlled rotation.
+        letters: The Pauli letters, with ``control`` before the letter of a controlled rotation; ``both`` for the phase
+            where both qubits are 1.
         qubits: In the gate's order, ascending where the order does not matter.
     """
 

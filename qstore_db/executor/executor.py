@@ -256,6 +256,10 @@ class Executor:
         """Name and capabilities of every backend, the one used by default first."""
         return MappingProxyType({name: lane.backend.capabilities for name, lane in self._lanes.items()})
 
+    def capabilities(self, backend: str | None = None) -> Capabilities:
+        """What one backend can do; the first one if not given."""
+        return self._lane(backend).backend.capabilities
+
     def price(self, requests: Sequence[ExecutionRequest], *, backend: str | None = None) -> Price:
         """What these requests would cost if each were run; nothing is sent."""
         return self._lane(backend).backend.price(requests)

@@ -24,6 +24,7 @@ from qstore_db.circuits.observables import Observable
 from qstore_db.circuits.parameters import Weight
 from qstore_db.errors import InvalidArgumentError
 from qstore_db.gradients.generators import generator, product, with_single_angles
+from qstore_db.gradients.value_source import ValueSource
 from qstore_db.simulation.plan import Precision, compile_circuit
 
 
@@ -132,18 +133,21 @@ def measured_block_metric(
     amplitudes: NDArray[np.float64] | None = None,
     *,
     dtype: Precision = "float32",
+    source: ValueSource | None = None,
 ) -> tuple[NDArray[np.float64], int]:
-    """The block-diagonal metric of every sample on the exact simulator, and how many circuits were evaluated for it.
+    """The block-diagonal metric of every sample, and how many circuits were evaluated for it.
 
     Args:
         circuit: With at least one weight.
         weights: Shape (weights,), radians.
         data: Shape (samples, data columns), radians; None for a circuit without data.
         amplitudes: Start states, shape (samples, width ≤ 2^n); None to start from |0…0⟩.
-        dtype: Arithmetic of the states.
+        dtype: Arithmetic of the states of the exact simulator.
+        source: Where expectation values come from; the exact simulator if ``None``. From shots the metric is an
+            estimate and may have negative eigenvalues.
 
     Returns:
-        Shape (samples, weights, weights), and the number of levels times that of samples.
+        Shape (samples, weights, weights), and the number of levels times that of samples, with shots times the bases.
 
     Raises:
         InvalidArgumentError: The circuit has no weights, or a shape does not fit.
@@ -154,12 +158,18 @@ def measured_block_metric(
     metric = block_diagonal_metric(circuit)
     samples = 1 if data is None and amplitudes is None else len(amplitudes if data is None else data)  # type: ignore[arg-type]
     found = []
+    before = 0 if source is None else source.circuits
     for block in metric.blocks:
-        plan = compile_circuit(block.circuit, block.observables, amplitude_input=amplitudes is not None)
-        columns = None if data is None or not plan.number_of_data else data[:, : plan.number_of_data]
-        values = plan.expectations(columns, weights[: plan.number_of_weights], amplitudes, dtype=dtype)
+        used, needed = weights[: block.circuit.number_of_weights], block.circuit.number_of_data
+        columns = None if data is None or not needed else data[:, :needed]
+        if source is None:
+            plan = compile_circuit(block.circuit, block.observables, amplitude_input=amplitudes is not None)
+            values = plan.expectations(columns, used, amplitudes, dtype=dtype)
+        else:
+            values = source.expectations(block.circuit, block.observables, used[None], columns, amplitudes)[0]
         found.append(np.broadcast_to(values, (samples, values.shape[1])))
-    return metric.combine(found), len(metric.blocks) * samples
+    circuits = len(metric.blocks) * samples if source is None else source.circuits - before
+    return metric.combine(found), circuits
 
 
 def _levels(circuit: Circuit) -> list[tuple[int, bool]]:

@@ -2,23 +2,32 @@
 
     RX RY RZ RXX RYY RZZ    K = P/2                        P       K = −|1⟩⟨1| = (Z − 1)/2
     CRX CRY CRZ             K = |1⟩⟨1| ⊗ P/2 = (P − ZP)/4   U       three gates: U(θ, φ, λ) = P(φ) RY(θ) P(λ)
+    CP                      K = −|11⟩⟨11|                   GPI GPI2 MS     see :mod:`qstore_db.circuits.composite`
 
 K commutes with its own gate, so ∂|ψ⟩/∂θ inserts −i K before or after it.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.composite import parts
 from qstore_db.circuits.observables import Observable, PauliString, PauliSum, terms_of
 from qstore_db.errors import InvalidCircuitError
 
+_IONS: Final = frozenset({"GPI", "GPI2", "MS"})
+
 
 def with_single_angles(circuit: Circuit) -> Circuit:
-    """The same circuit with every U as P · RY · P, so that each gate has at most one angle."""
+    """The same circuit with every U as P · RY · P and the gates of ions in parts: at most one angle a gate.
+
+    An angle of GPI, GPI2 or MS then stands in several gates, each with a known generator.
+    """
     operations: list[Operation] = []
     for operation in circuit.operations:
         if operation.gate != "U":
-            operations.append(operation)
+            operations += parts(operation) if operation.gate in _IONS else (operation,)
             continue
         theta, phi, lam = operation.angles
         operations += [
@@ -48,13 +57,15 @@ def generator(operation: Operation, n_qubits: int) -> PauliSum:
 
     if gate == "P":
         return 0.5 * string("Z") - 0.5 * string("I")
+    if gate == "CP":
+        return 0.25 * string("Z", "I") + 0.25 * string("I", "Z") - 0.25 * string("Z", "Z") - 0.25 * string("I", "I")
     if gate in {"CRX", "CRY", "CRZ"}:
         return 0.25 * string("I", gate[2]) - 0.25 * string("Z", gate[2])
     if gate in {"RX", "RY", "RZ", "RXX", "RYY", "RZZ"}:
         return 0.5 * string(*gate[1:])
     raise InvalidCircuitError(
         f"the generator of {gate} is not known",
-        fix="Write the circuit in RX RY RZ P U RXX RYY RZZ CRX CRY CRZ and gates without angles.",
+        fix="Write the circuit in RX RY RZ P U RXX RYY RZZ CRX CRY CRZ CP and gates without angles.",
         value=gate,
     )
 

@@ -29,7 +29,7 @@ class SharedPlan:
         InvalidCircuitError: No circuits, or they differ in more than constants.
     """
 
-    __slots__ = ("_constants", "_plan", "_weights")
+    __slots__ = ("_constants", "_plan", "_weights", "circuit")
 
     def __init__(
         self, circuits: Sequence[Circuit], observables: Sequence[Observable], *, amplitude_input: bool
@@ -41,11 +41,19 @@ class SharedPlan:
         constants = np.array([_constants(first, circuit) for circuit in circuits]).reshape(len(circuits), -1)
         differing = np.flatnonzero((constants != constants[0]).any(axis=0))
         self._constants = np.ascontiguousarray(constants[:, differing])
-        lifted = _lifted(first, differing.tolist(), self._weights)
-        self._plan = compile_circuit(lifted, observables, amplitude_input=amplitude_input)
+        self.circuit = _lifted(first, differing.tolist(), self._weights)
+        self._plan = compile_circuit(self.circuit, observables, amplitude_input=amplitude_input)
 
     def __len__(self) -> int:
         return len(self._constants)
+
+    def points(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights of :attr:`circuit` under which it is each of the circuits, (circuits, its weights).
+
+        Args:
+            weights: Of the circuits, shape (weights,), radians.
+        """
+        return np.concatenate((np.broadcast_to(weights, (len(self), self._weights)), self._constants), axis=1)
 
     def values(
         self,
@@ -68,10 +76,8 @@ class SharedPlan:
             InvalidVectorError: As there.
             NotEnoughMemoryError: As there.
         """
-        everything = np.concatenate((weights, np.zeros(self._constants.shape[1])))
-        for constants in self._constants:
-            everything[self._weights :] = constants
-            yield self._plan.expectations(data, everything, amplitudes, dtype=dtype)
+        for point in self.points(weights):
+            yield self._plan.expectations(data, point, amplitudes, dtype=dtype)
 
 
 def _constants(first: Circuit, circuit: Circuit) -> list[float]:

@@ -24,8 +24,9 @@ from qstore_db.circuits.encodings.angle import angle_encoding
 from qstore_db.circuits.readouts import readout
 from qstore_db.errors import EmptyDatasetError, InvalidModelError, InvalidVectorError
 from qstore_db.gradients.block_metric import measured_block_metric
-from qstore_db.gradients.differentiation import ADJOINT, Differentiation, NoGradient
-from qstore_db.gradients.metric_tensor import batch_average
+from qstore_db.gradients.differentiation import ADJOINT, Adjoint, Differentiation, NoGradient
+from qstore_db.gradients.metric_tensor import batch_average, metric_tensor
+from qstore_db.gradients.value_source import ValueSource
 from qstore_db.models import linear_head
 from qstore_db.models.losses import checked_labels, cross_entropy, cross_entropy_gradient, softmax
 from qstore_db.models.model import LossGradient, Parameters
@@ -169,7 +170,9 @@ class Classifier:
         classes = checked_labels(labels, len(features), self.spec.classes)
         weights, bias = parameters["head_weights"], parameters["head_bias"]
         data, amplitudes = self._inputs(features)
-        way = differentiation if self.spec.train_circuit else NoGradient()
+        way = differentiation if self.spec.train_circuit or isinstance(differentiation, NoGradient) else NoGradient()
+        if isinstance(way, Adjoint):
+            return self._adjoint_step(parameters, data, amplitudes, classes)
         values, pullback = way.forward(self.plan, data, parameters["circuit"], amplitudes, self.spec.dtype)
         logits = linear_head.fast_scores(values, weights, bias)
         outer = cross_entropy_gradient(logits, classes)
@@ -185,14 +188,46 @@ class Classifier:
             circuits=len(features) + of_circuit.circuits,
         )
 
+    def _adjoint_step(
+        self,
+        parameters: Mapping[str, NDArray[np.float64]],
+        data: NDArray[np.float64] | None,
+        amplitudes: NDArray[np.float64] | None,
+        classes: NDArray[np.int64],
+    ) -> LossGradient:
+        # The simulator computes head and loss between its sweeps: one call, and the states never leave the cache.
+        step = self.plan.head_step(
+            data,
+            parameters["circuit"],
+            amplitudes,
+            matrix=linear_head.READOUT_SCALE * parameters["head_weights"],
+            bias=parameters["head_bias"],
+            labels=classes,
+            dtype=self.spec.dtype,
+        )
+        return LossGradient(
+            loss=step.loss,
+            correct=step.correct,
+            gradients={
+                "head_weights": linear_head.READOUT_SCALE * step.matrix,
+                "head_bias": step.bias,
+                "circuit": step.weights,
+            },
+            circuits=len(classes),
+        )
+
     def metric_of_features(
-        self, parameters: Mapping[str, NDArray[np.float64]], features: NDArray[np.float64]
+        self,
+        parameters: Mapping[str, NDArray[np.float64]],
+        features: NDArray[np.float64],
+        source: ValueSource | None = None,
     ) -> tuple[NDArray[np.float64], int]:
         """The block-diagonal Fubini–Study metric of the circuit's weights, averaged over rows.
 
         Args:
             parameters: As :meth:`initial_parameters`.
             features: What :meth:`features` returned, (B, reduction.width), B ≥ 1.
+            source: Where expectation values come from; the exact simulator if ``None``.
 
         Returns:
             (weights, weights), and how many circuits it took: see :mod:`qstore_db.gradients.block_metric`.
@@ -203,9 +238,23 @@ class Classifier:
         self._check(parameters)
         data, amplitudes = self._inputs(features)
         metric, circuits = measured_block_metric(
-            self.plan.circuit, parameters["circuit"], data, amplitudes, dtype=self.spec.dtype
+            self.plan.circuit, parameters["circuit"], data, amplitudes, dtype=self.spec.dtype, source=source
         )
         return batch_average(metric), circuits
+
+    def exact_metric_of_features(
+        self, parameters: Mapping[str, NDArray[np.float64]], features: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The whole metric, (weights, weights), averaged over rows: see :mod:`qstore_db.gradients.metric_tensor`.
+
+        Args and errors as for :meth:`metric_of_features`.
+
+        Raises:
+            NotEnoughMemoryError: The derivatives of all states do not fit.
+        """
+        self._check(parameters)
+        data, amplitudes = self._inputs(features)
+        return batch_average(metric_tensor(self.plan.circuit, parameters["circuit"], data, amplitudes))
 
     def logits(self, parameters: Mapping[str, NDArray[np.float64]], rows: ArrayLike) -> NDArray[np.float64]:
         """Scores of the classes.
@@ -225,13 +274,16 @@ class Classifier:
         return self.logits_of_features(parameters, self.features(rows))
 
     def logits_of_features(
-        self, parameters: Mapping[str, NDArray[np.float64]], features: NDArray[np.float64]
+        self,
+        parameters: Mapping[str, NDArray[np.float64]],
+        features: NDArray[np.float64],
+        source: ValueSource | None = None,
     ) -> NDArray[np.float64]:
-        """As :meth:`logits`, from what :meth:`features` returned: the same bits."""
+        """As :meth:`logits`, from what :meth:`features` returned: the same bits; or with readouts from elsewhere."""
         self._check(parameters)
         result = np.empty((len(features), self.spec.classes))
         for part in _parts(len(features)):
-            values = self._readouts(parameters["circuit"], features[part])
+            values = self._readouts(parameters["circuit"], features[part], source)
             result[part] = linear_head.scores(values, parameters["head_weights"], parameters["head_bias"])
         return result
 
@@ -259,8 +311,15 @@ class Classifier:
     def _inputs(self, features: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
         return (None, features) if self.spec.encoding == "amplitude" else (features, None)
 
-    def _readouts(self, weights: NDArray[np.float64], features: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _readouts(
+        self, weights: NDArray[np.float64], features: NDArray[np.float64], source: ValueSource | None = None
+    ) -> NDArray[np.float64]:
         data, amplitudes = self._inputs(features)
+        if source is not None:
+            plan = self.plan
+            found = source.expectations(plan.circuit, plan.observables, weights[None], data, amplitudes)
+            values: NDArray[np.float64] = found[0]
+            return values
         return self.plan.expectations(data, weights, amplitudes, dtype=self.spec.dtype)
 
     def _check(self, parameters: Mapping[str, NDArray[np.float64]]) -> None:

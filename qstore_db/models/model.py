@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.gradients.differentiation import ADJOINT, Differentiation
+from qstore_db.gradients.value_source import ValueSource
 from qstore_db.models.reduction import Reduction
 from qstore_db.models.specification import ModelSpec
 
@@ -80,9 +81,12 @@ class Model(Protocol):
         ...
 
     def logits_of_features(
-        self, parameters: Mapping[str, NDArray[np.float64]], features: NDArray[np.float64]
+        self,
+        parameters: Mapping[str, NDArray[np.float64]],
+        features: NDArray[np.float64],
+        source: ValueSource | None = None,
     ) -> NDArray[np.float64]:
-        """The same from features that the caller kept; the same bits."""
+        """The same from features that the caller kept, the same bits; or with readouts from another source."""
         ...
 
     def predict_proba(self, parameters: Mapping[str, NDArray[np.float64]], rows: ArrayLike) -> NDArray[np.float64]:

@@ -14,6 +14,21 @@ from qstore_db.errors import InvalidArgumentError
 from qstore_db.optimizers.settings import check_positive
 
 
+def without_negative_part(metric: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest matrix (in the sum of squares) without negative eigenvalues: for a metric estimated from shots.
+
+    Args:
+        metric: Shape (n, n), finite; its symmetric part counts.
+
+    Example:
+        >>> without_negative_part(np.diag([0.25, -0.1])).tolist()
+        [[0.25, 0.0], [0.0, 0.0]]
+    """
+    values, vectors = np.linalg.eigh((metric + metric.T) / 2.0)
+    out: NDArray[np.float64] = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return out
+
+
 def natural_direction(
     gradient: NDArray[np.float64],
     metric: NDArray[np.float64],

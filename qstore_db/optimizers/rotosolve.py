@@ -27,7 +27,7 @@ from qstore_db.optimizers.search import POINT, ROUND, checked_point, checked_val
 from qstore_db.optimizers.settings import check_positive
 
 _SHIFTS: Final = np.array([0.0, np.pi / 2, -np.pi / 2, np.pi])
-_TWO_EIGENVALUES: Final = frozenset({"RX", "RY", "RZ", "P", "U", "RXX", "RYY", "RZZ"})
+_TWO_EIGENVALUES: Final = frozenset({"RX", "RY", "RZ", "P", "U", "CP", "RXX", "RYY", "RZZ"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Rotosolve:
     that is none. The state holds ``point`` (n,) and ``round`` (1,); n rounds are a sweep. New values lie in (−π, π].
 
     Args:
-        circuit: Whose weights are searched; each must stand in exactly one angle of RX, RY, RZ, P, U, RXX, RYY or
-            RZZ, with scale 1 or −1.
+        circuit: Whose weights are searched; each must stand in exactly one angle of RX, RY, RZ, P, U, CP, RXX, RYY
+            or RZZ, with scale 1 or −1.
         tolerance: Largest |f(θ) + f(θ + π) − f(θ + π/2) − f(θ − π/2)| that is taken for rounding or noise, in the
             unit of the objective. Four times the standard deviation of the noise of a value, or more.
 
@@ -135,6 +135,6 @@ def _checked_weights(circuit: Circuit) -> int:
 def _refusal(what: str, weight: int) -> InvalidCircuitError:
     return InvalidCircuitError(
         f"Rotosolve cannot search this circuit: {what}",
-        fix="Use each weight once, with scale 1 or -1, in RX RY RZ P U RXX RYY RZZ; or search with SPSA.",
+        fix="Use each weight once, with scale 1 or -1, in RX RY RZ P U CP RXX RYY RZZ; or search with SPSA.",
         value=weight,
     )

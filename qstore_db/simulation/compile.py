@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.composite import basic
 from qstore_db.circuits.gates import GATES
 from qstore_db.circuits.observables import Observable, terms_of
 from qstore_db.circuits.parameters import Angle, Symbol
@@ -65,7 +66,7 @@ def rotation_sets(circuit: Circuit, observables: Sequence[Observable]) -> Rotati
     """Rewrites a circuit; exact up to a global phase, and for expectation values exact."""
     frame = CliffordFrame(circuit.n_qubits)
     rotations: list[Rotation] = []
-    for operation in circuit.operations:
+    for operation in basic(circuit.operations):
         if GATES[operation.gate].clifford:
             frame.apply(operation.gate, operation.qubits)
         else:

@@ -15,63 +15,84 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast
 
-import numba
-from numba import njit
-
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _SOURCES: Final = (
-    "angles",
     "compiled",
-    "lanes",
+    "frame_kernel",
     "packing",
-    "passes",
     "pauli_adjoint",
     "pauli_kernel",
     "pauli_program",
     "shot_kernel",
     "simd",
+    "state_kernel",
+)
+
+LANES_SOURCES: Final = (
+    "angles",
+    "atomics",
+    "entry",
+    "job",
+    "kernel_views",
+    "lanes",
+    "packing",
+    "passes",
+    "readout_sweeps",
+    "simd",
+    "softmax_head",
     "sweeps",
     "turns",
+    "wide",
 )
+"""What the object file of ``machine_code`` is made of."""
 
 _PACKAGE_CACHE: Final = Path(__file__).with_name("__pycache__")
 
 # No fastmath: sums keep their order, so equal inputs give equal bits in every lane.
-_OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 
 def compiled(function: Function) -> Function:
     """The function as a Numba kernel, compiled at its first call and kept on disk; see :func:`cache_folder`."""
-    return _cached(function, "never")
+    import numba
 
-
-def inlined(function: Function) -> Function:
-    """A part of one kernel that has a name only for the reader: compiled with its caller, not by itself."""
-    return _cached(function, "always")
-
-
-def _cached(function: Function, inline: Literal["never", "always"]) -> Function:
     folder = cache_folder()
-    if folder is None or inline == "always":
-        return cast(Function, njit(inline=inline, **_OPTIONS)(function))
+    if folder is None:
+        return _made(function, "never")
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
-        return cast(Function, njit(cache=True, **_OPTIONS)(function))
+        return cast(Function, numba.njit(cache=True, **OPTIONS)(function))
     finally:
         numba.config.CACHE_DIR = before
 
 
+def part(function: Function) -> Function:
+    """A function of the kernel that ``machine_code`` makes one object file of; not kept by itself."""
+    return _made(function, "never")
+
+
+def inlined(function: Function) -> Function:
+    """A part of one kernel that has a name only for the reader: compiled with its caller, not by itself."""
+    return _made(function, "always")
+
+
+def _made(function: Function, inline: Literal["never", "always"]) -> Function:
+    import numba
+
+    return cast(Function, numba.njit(inline=inline, **OPTIONS)(function))
+
+
 @cache
-def cache_folder() -> Path | None:
-    """Where machine code is kept: the first of these that can be written.
+def cache_folder(sources: tuple[str, ...] = _SOURCES) -> Path | None:
+    """Where machine code made of some sources is kept: the first of these that can be written.
 
     ``NUMBA_CACHE_DIR`` if set, ``__pycache__`` beside the sources, the user's cache folder. None when none can be: each
     process then compiles anew.
     """
     digest = hashlib.sha256()
-    for name in _SOURCES:
+    for name in sources:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     given = os.environ.get("NUMBA_CACHE_DIR")
     for parent in (Path(given),) if given else (_PACKAGE_CACHE, _user_cache()):

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from qstore_db.circuits.circuit import Operation
+from qstore_db.circuits.composite import COMPOSITE, parts
 from qstore_db.circuits.gates import GATES
 from qstore_db.circuits.parameters import Angle
 
@@ -17,13 +18,16 @@ def elementary(operation: Operation) -> tuple[Operation, ...]:
     """The gate in time order, exact up to a global phase for all angles.
 
     P, T and TDG are RZ; U(θ, φ, λ) = RZ(φ) RY(θ) RZ(λ); RXX and RYY are RZZ between changes of basis; a controlled
-    rotation is half the rotation of its target and minus half of the rotation about Z⊗P.
+    rotation is half the rotation of its target and minus half of the rotation about Z⊗P; for the gates that are made of
+    others see :mod:`qstore_db.circuits.composite`.
 
     Example:
         >>> [step.gate for step in elementary(Operation("RXX", (0, 1), (0.3,)))]
         ['H', 'H', 'RZZ', 'H', 'H']
     """
     gate, qubits, angles = operation.gate, operation.qubits, operation.angles
+    if gate in COMPOSITE:
+        return tuple(step for part in parts(operation) for step in elementary(part))
     if GATES[gate].clifford or gate in ("RX", "RY", "RZ", "RZZ"):
         return (operation,)
     if gate in ("T", "TDG"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -21,110 +22,12 @@ class Shape(Protocol):
     number_of_readouts: int
 
 
-class Inputs:
-    """Weights, data and start states of one batch.
-
-    Args:
-        weights: float64 (weights,).
-        data: float64 (samples, columns).
-        given: The amplitudes as they came, or None.
-        dtype: Of the kernel.
-        readouts: Number of readouts.
-        copy: Whether arrays must not share memory with the caller's.
-    """
-
-    __slots__ = ("_factor", "_given", "amplitudes", "data", "norms", "readouts", "samples", "weights")
-
-    def __init__(
-        self,
-        weights: NDArray[np.float64],
-        data: NDArray[np.float64],
-        given: NDArray[np.generic] | None,
-        dtype: np.dtype[np.floating],
-        readouts: int,
-        copy: bool,
-    ) -> None:
-        self.weights, self.data, self.readouts = weights, data, readouts
-        self.samples = len(data)
-        self._given = given
-        self._factor: NDArray[np.float64] | None = None
-        self.amplitudes = np.empty((0, 0, 1), dtype) if given is None else _parts(given, dtype, copy)
-        self.norms = np.ones(0 if given is None else self.samples)
-
-    def check_norms(self) -> bool:
-        """Looks at the norms after a run.
-
-        Returns:
-            Whether the amplitudes had to be rescaled, because squares over- or underflowed, and the run must be
-            repeated.
-
-        Raises:
-            InvalidVectorError: A vector is zero or not finite.
-        """
-        if self._given is None or self._factor is not None:
-            return False
-        limit = 1e15 if self.amplitudes.dtype == np.float32 else 1e60
-        if ((self.norms > 1 / limit) & (self.norms < limit)).all():
-            return False
-        largest = np.abs(self._given).max(axis=1, initial=0.0).astype(np.float64)
-        for row, size in enumerate(largest):
-            if not (np.isfinite(size) and size > 0):
-                raise InvalidVectorError(
-                    f"amplitude vector {row} is {'zero' if size == 0 else 'not finite'} and so is no state",
-                    fix="Remove it or give finite values that are not all zero.",
-                    value=row,
-                )
-        self._factor = largest
-        self.amplitudes = _parts(self._given / largest[:, None], self.amplitudes.dtype, False)
-        return True
-
-    def like_given(self, parts: NDArray[np.floating]) -> NDArray[np.floating] | NDArray[np.complexfloating]:
-        """A gradient of the kernel's amplitudes as one of the amplitudes that came."""
-        out: NDArray[np.floating] | NDArray[np.complexfloating] = parts[:, :, 0]
-        if parts.shape[2] == 2:
-            out = (parts[:, :, 0] + 1j * parts[:, :, 1]).astype(f"c{2 * parts.dtype.itemsize}", copy=False)
-        return out if self._factor is None else (out / self._factor[:, None]).astype(out.dtype)
-
-
-def checked_inputs(
-    shape: Shape,
-    data: ArrayLike | None,
-    weights: ArrayLike | None,
-    amplitudes: ArrayLike | None,
-    dtype: np.dtype[np.floating],
-    *,
-    copy: bool = False,
-) -> Inputs:
-    """The inputs of one batch.
+def checked_weights(shape: Shape, weights: ArrayLike | None, *, copy: bool = False) -> NDArray[np.float64]:
+    """Weights as float64 (weights,).
 
     Raises:
-        InvalidArgumentError: A shape does not fit, or a weight is not finite.
-        InvalidVectorError: Data are not finite, or amplitudes have the wrong shape.
+        InvalidArgumentError: Another shape, or one is not finite.
     """
-    start = _amplitudes(shape, amplitudes)
-    samples = 1 if start is None else len(start)
-    return Inputs(
-        _weights(shape, weights, copy),
-        _data(shape, data, samples, start is not None, copy),
-        start,
-        dtype,
-        shape.number_of_readouts,
-        copy,
-    )
-
-
-def _parts(given: NDArray[np.generic], dtype: np.dtype[np.floating], copy: bool) -> NDArray[np.floating]:
-    """(samples, width, 1) of real vectors, (samples, width, 2) of complex ones."""
-    if not np.iscomplexobj(given):
-        with np.errstate(over="ignore"):  # seen by its norm
-            return np.array(given, dtype, order="C", copy=True if copy else None)[:, :, None]
-    complex_dtype = np.complex64 if dtype == np.float32 else np.complex128
-    with np.errstate(over="ignore"):
-        flat = np.array(given, complex_dtype, order="C", copy=True if copy else None)
-    return flat.view(dtype).reshape(*given.shape, 2)
-
-
-def _weights(shape: Shape, weights: ArrayLike | None, copy: bool) -> NDArray[np.float64]:
     given = np.zeros(0) if weights is None else np.array(weights, np.float64, order="C", copy=True if copy else None)
     if given.shape != (shape.number_of_weights,):
         raise InvalidArgumentError(
@@ -140,13 +43,27 @@ def _weights(shape: Shape, weights: ArrayLike | None, copy: bool) -> NDArray[np.
     return given
 
 
-def _data(shape: Shape, data: ArrayLike | None, samples: int, samples_fixed: bool, copy: bool) -> NDArray[np.float64]:
+def checked_data(
+    shape: Shape, data: ArrayLike | None, samples: int | None, *, copy: bool = False
+) -> NDArray[np.float64]:
+    """Data as float64 (samples, columns).
+
+    Args:
+        shape: What they must fit.
+        data: As given.
+        samples: How many samples the amplitudes have; None without amplitudes.
+        copy: Whether the result must not share memory with ``data``.
+
+    Raises:
+        InvalidArgumentError: Another shape.
+        InvalidVectorError: A row is not finite.
+    """
     if data is None and not shape.number_of_data:
-        return np.zeros((samples, 0))
+        return np.zeros((1 if samples is None else samples, 0))
     given = np.zeros((0,)) if data is None else np.array(data, np.float64, order="C", copy=True if copy else None)
-    wanted = f"({samples if samples_fixed else 'samples'}, {shape.number_of_data})"
+    wanted = f"({'samples' if samples is None else samples}, {shape.number_of_data})"
     fits = given.ndim == 2 and given.shape[1] == shape.number_of_data
-    if not fits or (samples_fixed and len(given) != samples):
+    if not fits or (samples is not None and len(given) != samples):
         raise InvalidArgumentError(
             f"data of shape {None if data is None else given.shape} do not fit the circuit",
             fix=f"Give an array of shape {wanted}.",
@@ -158,7 +75,13 @@ def _data(shape: Shape, data: ArrayLike | None, samples: int, samples_fixed: boo
     return given
 
 
-def _amplitudes(shape: Shape, amplitudes: ArrayLike | None) -> NDArray[np.generic] | None:
+def checked_amplitudes(shape: Shape, amplitudes: ArrayLike | None) -> NDArray[np.generic] | None:
+    """Start vectors (samples, width) as they came; their norms are not looked at.
+
+    Raises:
+        InvalidArgumentError: They are missing, or not wanted.
+        InvalidVectorError: Another shape or type.
+    """
     if (amplitudes is not None) != shape.amplitude_input:
         raise InvalidArgumentError(
             "the plan starts from amplitudes and got none"
@@ -178,3 +101,102 @@ def _amplitudes(shape: Shape, amplitudes: ArrayLike | None) -> NDArray[np.generi
             value=given.shape,
         )
     return given
+
+
+def checked_cotangent(cotangent: ArrayLike, wanted: tuple[int, ...]) -> NDArray[np.float64]:
+    """A cotangent as float64 of the shape of the values.
+
+    Raises:
+        InvalidArgumentError: Another shape, or not finite.
+    """
+    given = np.ascontiguousarray(cotangent, np.float64)
+    if given.shape != wanted or not np.isfinite(given).all():
+        raise InvalidArgumentError(
+            f"a cotangent of shape {given.shape} does not fit values of shape {wanted}"
+            if given.shape != wanted
+            else "the cotangent is not finite",
+            fix="Give the finite derivative of the loss by every value.",
+            value=given.shape,
+        )
+    return given
+
+
+def check_labels(labels: NDArray[np.int64], samples: int, classes: int) -> None:
+    """Looks at the labels of a head.
+
+    Raises:
+        InvalidArgumentError: Their number is not that of the samples, or one is no class.
+    """
+    if labels.shape != (samples,):
+        raise InvalidArgumentError(
+            f"{len(labels)} label(s) do not fit {samples} sample(s)", fix="Give one for each.", value=len(labels)
+        )
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        first = int(wrong[0])
+        raise InvalidArgumentError(
+            f"label {int(labels[first])} of sample {first} is outside 0 to {classes - 1}",
+            fix="Number the classes from 0.",
+            value=int(labels[first]),
+        )
+
+
+def largest_parts(given: NDArray[np.generic]) -> NDArray[np.float64]:
+    """The largest magnitude of each start vector, by which those of extreme length are divided first.
+
+    Raises:
+        InvalidVectorError: A vector is zero or not finite.
+    """
+    largest: NDArray[np.float64] = np.abs(given).max(axis=1, initial=0.0).astype(np.float64)
+    for row, size in enumerate(largest):
+        if not (np.isfinite(size) and size > 0):
+            raise InvalidVectorError(
+                f"amplitude vector {row} is {'zero' if size == 0 else 'not finite'} and so is no state",
+                fix="Remove it or give finite values that are not all zero.",
+                value=row,
+            )
+    return largest
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Checked inputs of one batch.
+
+    Args:
+        weights: float64 (weights,).
+        data: float64 (samples, columns).
+        amplitudes: (samples, width, parts), 2 parts for complex ones; (0, 0, 1) for |0…0⟩. Norms are not looked at.
+        samples: B.
+    """
+
+    weights: NDArray[np.float64]
+    data: NDArray[np.float64]
+    amplitudes: NDArray[np.floating]
+    samples: int
+
+
+def checked_inputs(
+    shape: Shape,
+    data: ArrayLike | None,
+    weights: ArrayLike | None,
+    amplitudes: ArrayLike | None,
+    dtype: np.dtype[np.floating],
+) -> Inputs:
+    """The inputs of one batch, amplitudes in the given dtype.
+
+    Raises:
+        InvalidArgumentError: A shape does not fit, or a weight is not finite.
+        InvalidVectorError: Data are not finite, or amplitudes have the wrong shape.
+    """
+    start = checked_amplitudes(shape, amplitudes)
+    points = checked_data(shape, data, None if start is None else len(start))
+    parts = np.empty((0, 0, 1), dtype) if start is None else _parts(start, dtype)
+    return Inputs(checked_weights(shape, weights), points, parts, len(points))
+
+
+def _parts(given: NDArray[np.generic], dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+    with np.errstate(over="ignore"):  # seen by its norm
+        if given.dtype.kind != "c":
+            return given.astype(dtype)[:, :, None]
+        flat = np.ascontiguousarray(given, np.complex64 if dtype == np.float32 else np.complex128)
+    return flat.view(dtype).reshape(*given.shape, 2)

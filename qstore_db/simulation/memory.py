@@ -9,19 +9,35 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qstore_db.errors import NotEnoughMemoryError
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 ALIGNMENT: Final = 64
 CHECK_FROM_BYTES: Final = 64 << 20
 """Requests below this are made without asking the system first."""
 
 _LARGEST_KEPT: Final = 32 << 20
-_idle: Final[dict[int, deque[NDArray[np.uint8]]]] = {
+
+
+class _Block:
+    """Bytes and where the first aligned one of them is."""
+
+    __slots__ = ("address", "bytes", "start")
+
+    def __init__(self, size: int) -> None:
+        self.bytes: NDArray[np.uint8] = np.empty(size, np.uint8)
+        address = self.bytes.__array_interface__["data"][0]
+        self.start = -address % ALIGNMENT
+        self.address = address + self.start
+
+
+_idle: Final[dict[int, deque[_Block]]] = {
     1 << power: deque(maxlen=4) for power in range(12, _LARGEST_KEPT.bit_length())
 }
 
@@ -36,7 +52,7 @@ class Workspace:
         NotEnoughMemoryError: More than the system has free.
     """
 
-    __slots__ = ("_aligned", "_block")
+    __slots__ = ("_block", "address", "size")
 
     def __init__(self, size: int) -> None:
         rounded = max(1 << 12, 1 << (size + ALIGNMENT - 1).bit_length())
@@ -45,20 +61,22 @@ class Workspace:
             require(size)
             rounded = size + ALIGNMENT
         try:
-            self._block = idle.pop() if idle else np.empty(rounded, np.uint8)
+            self._block = idle.pop() if idle else _Block(rounded)
         except IndexError:  # another thread took the last one
-            self._block = np.empty(rounded, np.uint8)
-        start = -self._block.__array_interface__["data"][0] % ALIGNMENT
-        self._aligned = self._block[start : start + (self._block.size - start) // ALIGNMENT * ALIGNMENT]
+            self._block = _Block(rounded)
+        self.address, self.size = self._block.address, size
 
-    def array(self, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+    def array(self, dtype: np.dtype[Scalar]) -> NDArray[Scalar]:
         """All of it as a flat array of the dtype; it must not outlive the workspace."""
-        return self._aligned.view(dtype)
+        block = self._block
+        return block.bytes[block.start : block.start + (block.bytes.size - block.start) // ALIGNMENT * ALIGNMENT].view(
+            dtype
+        )
 
     def __del__(self) -> None:
         block = getattr(self, "_block", None)
-        if block is not None and block.size in _idle:
-            _idle[block.size].append(block)
+        if block is not None and block.bytes.size in _idle:
+            _idle[block.bytes.size].append(block)
 
 
 def require(size: int) -> None:
@@ -67,15 +85,21 @@ def require(size: int) -> None:
     Raises:
         NotEnoughMemoryError: They cannot.
     """
-    if size < CHECK_FROM_BYTES:
-        return
-    free = available()
-    if free is not None and size > free:
+    if not fits(size):
+        free = available() or 0
         raise NotEnoughMemoryError(
             f"the simulation needs {size / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free",
             fix="Use fewer qubits, smaller batches or float32; without gradients much less is needed.",
             value=size,
         )
+
+
+def fits(size: int) -> bool:
+    """Whether ``size`` bytes can be taken now; small requests are not looked at."""
+    if size < CHECK_FROM_BYTES:
+        return True
+    free = available()
+    return free is None or size <= free
 
 
 def available() -> int | None:

@@ -29,14 +29,14 @@ class NoiseRule:
     Args:
         channel: What happens.
         gates: Names of gates, upper case; None: every gate.
-        arity: 1 or 2, only gates on that many qubits; None: a channel on two qubits follows gates on two, a channel on
-            one qubit all gates.
+        arity: 1, 2 or 3, only gates on that many qubits; None: a channel on two qubits follows gates on two, a channel
+            on one qubit all gates.
         places: The qubits on which the channel acts, tuples of as many qubits as it has; other places stay clean. For
             two qubits the order is the gate's. None: everywhere.
 
     Raises:
-        InvalidArgumentError: An unknown gate, another arity, a channel on two qubits for gates on one, or a place of
-            another length.
+        InvalidArgumentError: An unknown gate, another arity, a channel on two qubits for gates on one or three, or a
+            place of another length.
 
     Example:
         >>> from qstore_db.simulation.channels import depolarizing
@@ -60,16 +60,16 @@ class NoiseRule:
         named = None if gates is None else frozenset(gates)
         where = None if places is None else frozenset(tuple(place) for place in places)
         for gate in sorted(named or ()):
-            if gate not in GATES or GATES[gate].qubits < channel.n_qubits:
+            if gate not in GATES or (channel.n_qubits == 2 and GATES[gate].qubits != 2):
                 raise InvalidArgumentError(
                     f"a channel on {channel.n_qubits} qubit(s) cannot follow the gate {gate!r}",
-                    fix=f"Name gates on at least as many qubits, out of {', '.join(GATES)}.",
+                    fix=f"A channel on two qubits follows gates on two; the gates are {', '.join(GATES)}.",
                     value=gate,
                 )
-        if arity not in (None, 1, 2) or (arity is not None and arity < channel.n_qubits):
+        if arity not in (None, 1, 2, 3) or (channel.n_qubits == 2 and arity not in (None, 2)):
             raise InvalidArgumentError(
                 f"arity {arity!r} does not fit a channel on {channel.n_qubits} qubit(s)",
-                fix="Use None, or 1 or 2 and not fewer than the channel has.",
+                fix="Use None, or 2 for a channel on two qubits, or 1, 2 or 3 for one on one.",
                 value=arity,
             )
         for place in sorted(where or ()):

@@ -20,6 +20,12 @@ from qstore_db.simulation.frame import PauliMask
 SIGN_BIT: Final = 28
 """First sign bit of a word; the bits below hold the row (see ``passes``)."""
 
+MASK_COLUMNS: Final = 4
+"""Numbers in a row of ``Program.rotations`` and ``Program.reads``."""
+
+PASS_COLUMNS: Final = 9
+SET_COLUMNS: Final = 3
+
 SEGMENT: Final = 128
 """Rotations between two start factors: cos(π/4)^128 = 5e-20 is the smallest, well inside float32."""
 
@@ -83,8 +89,15 @@ class Program(NamedTuple):
     read_passes: NDArray[np.int64]
 
 
-def pack(n: int, lowered: RotationSets, *, amplitude_input: bool) -> Program:
-    """Lays out passes, tables of words, angle terms and readouts."""
+def pack(n: int, lowered: RotationSets, *, amplitude_input: bool, segment_strings: int = SEGMENT) -> Program:
+    """Lays out passes, tables of words, angle terms and readouts.
+
+    Args:
+        n: Qubits.
+        lowered: The circuit and its readouts.
+        amplitude_input: Whether each sample brings its start state.
+        segment_strings: Rotations between two start factors; 1 ends a segment after every set.
+    """
     words = _Words(n)
     rotations: list[Rotation] = []
     passes: list[list[int]] = []
@@ -101,7 +114,7 @@ def pack(n: int, lowered: RotationSets, *, amplitude_input: bool) -> Program:
             passes += words.packs([[one.string for one in group]], len(rotations))
             rotations += group
         sets.append([start, len(passes), 0])
-    segments = _segments(passes, sets, rotations)
+    segments = _segments(passes, sets, rotations, segment_strings)
     uniform = _uniform(rotations, grown)
     tabled = _place_tables(n, passes, grown, uniform)
     reads = sorted(lowered.readouts, key=lambda term: term.string.x != 0)
@@ -126,24 +139,26 @@ def pack(n: int, lowered: RotationSets, *, amplitude_input: bool) -> Program:
         segments=max(segments) + 1 if segments else 1,
         tabled=tabled,
         diagonal_reads=diagonal,
-        passes=_table(passes, 9),
+        passes=_table(passes, PASS_COLUMNS),
         words=words.array(),
-        sets=_table(sets, 3),
+        sets=_table(sets, SET_COLUMNS),
         rotations=_table(
             [
                 [one.string.x, one.string.z, int(one.string.imaginary), segment]
                 for one, segment in zip(rotations, segments, strict=True)
             ],
-            4,
+            MASK_COLUMNS,
         ),
         term_start=np.cumsum([0, *(len(one.terms) for one in rotations)], dtype=np.int64),
         term_kind=np.array([kind for kind, _, _ in terms], np.int64),
         term_index=np.array([index for _, index, _ in terms], np.int64),
         term_scale=np.array([scale for _, _, scale in terms], np.float64),
         constant=np.array([one.constant for one in rotations], np.float64),
-        reads=_table([[term.string.x, term.string.z, int(term.string.imaginary), term.column] for term in reads], 4),
+        reads=_table(
+            [[term.string.x, term.string.z, int(term.string.imaginary), term.column] for term in reads], MASK_COLUMNS
+        ),
         read_scale=np.array([term.scale for term in reads], np.float64),
-        read_passes=_table(read_passes, 9),
+        read_passes=_table(read_passes, PASS_COLUMNS),
     )
 
 
@@ -209,13 +224,13 @@ def _groups(members: list[Rotation]) -> list[list[Rotation]]:
     return ([diagonal] if diagonal else []) + packs
 
 
-def _segments(passes: list[list[int]], sets: list[list[int]], rotations: list[Rotation]) -> list[int]:
+def _segments(passes: list[list[int]], sets: list[list[int]], rotations: list[Rotation], longest: int) -> list[int]:
     """Segment of each rotation; marks in ``sets`` where one ends."""
     segment_of = [0] * len(rotations)
     count = segment = 0
     for number, (first, last, _) in enumerate(sets):
         strings = sum(one[1] for one in passes[first:last])
-        if number and count + strings > SEGMENT:
+        if number and count + strings > longest:
             sets[number - 1][2] = 1
             segment += 1
             count = 0
@@ -312,13 +327,6 @@ class _Words:
 
 def _parity(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.bitwise_count(numbers).astype(np.int64) & 1
-
-
-def scratch_rows(program: Program) -> int:
-    """Registers of scratch space that the kernel needs besides the states."""
-    total, reads = len(program.rotations), len(program.reads)
-    small = 4 * total + 2 * reads + program.grown + program.segments + 2 + 1 + 64
-    return int(small + (3 << program.n))
 
 
 def kept_states(program: Program) -> int:

@@ -31,7 +31,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from qstore_db.simulation.packing import SIGN_BIT
+from qstore_db.simulation.packing import MASK_COLUMNS, SIGN_BIT
 from qstore_db.simulation.simd import (
     VECTORS,
     Builder,
@@ -162,7 +162,7 @@ def _sweep(body: Body, meaning: str, *, sums: bool) -> Any:
 
 
 def _addresses(context: Context, builder: Builder, kinds: Any, arguments: Any, vector: LaneVector) -> dict[str, Any]:
-    """First rows of both states, and where tables start; ``mask_width`` is the row length of ``masks``."""
+    """First rows of both states, and where tables start."""
     at = {
         name: data_pointer(context, builder, kinds[place], arguments[place])
         for name, place in (("a", 0), ("b", 2), ("table", 4), ("masks", 7), ("words", 8))
@@ -170,7 +170,6 @@ def _addresses(context: Context, builder: Builder, kinds: Any, arguments: Any, v
     for name, place in (("a", 1), ("b", 3)):
         at[name] = builder.gep(at[name], [builder.mul(arguments[place], _number(vector.lanes))])
     at["first"], at["flip"] = arguments[5], arguments[6]
-    at["mask_width"] = builder.extract_value(context.make_array(kinds[7])(context, builder, arguments[7]).shape, 1)
     return at
 
 
@@ -182,7 +181,7 @@ def _emit(
     """The loop over cosets for one number and kind of strings."""
     masks = []
     for g in range(strings):
-        place = builder.mul(builder.add(at["first"], _number(g)), at["mask_width"])
+        place = builder.mul(builder.add(at["first"], _number(g)), _number(MASK_COLUMNS))
         masks.append(builder.load(builder.gep(at["masks"], [place])))
     zero = ir.Constant(llvm_vector(vector), [0.0] * vector.lanes)
     totals = [cgutils.alloca_once_value(builder, zero) for _ in range(strings)] if sums else []

@@ -9,17 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.encodings.amplitude import amplitudes as normalised
 from qstore_db.circuits.observables import Observable, PauliString, terms_of
 from qstore_db.errors import InvalidArgumentError
-from qstore_db.simulation import reference
 from qstore_db.simulation.density_matrix import misread
 from qstore_db.simulation.measurement_bases import MeasurementBasis, measurement_bases, parities
-from qstore_db.simulation.memory import require
 from qstore_db.simulation.noise_model import NoiseModel
 from qstore_db.simulation.noisy_inputs import check_observables, checked
 from qstore_db.simulation.noisy_plan import compile_noisy
 from qstore_db.simulation.sampling import sample_counts, shot_generator
+from qstore_db.simulation.state_vector import probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +135,5 @@ def _chances(
     if noise is not None and any(noise.after(operation) for operation in circuit.operations):
         plan = compile_noisy(circuit, basis.strings, noise, amplitude_input=amplitudes is not None)
         return plan.probabilities(data, weights, amplitudes, basis=basis.letters)
-    values, columns, start = checked(circuit, weights, data, amplitudes)
-    require(3 * 16 * len(columns) << circuit.n_qubits)
-    states = None if start is None else normalised(start, circuit.n_qubits)
-    measured = circuit.then(*basis.rotation())
-    chances = reference.probabilities(reference.state_vector(measured, values, columns, states))
+    chances = probabilities(circuit.then(*basis.rotation()), weights, data, amplitudes)
     return chances if noise is None else misread(chances, noise)

@@ -49,7 +49,9 @@ class _LaneVectorModel(models.PrimitiveModel):  # type: ignore[misc]
 
 
 def data_pointer(context: Context, builder: Builder, array_type: Any, array: Any) -> Any:
-    """Address of the first element of a C-contiguous array."""
+    """Address of the first element of a C-contiguous array, or a pointer as it is."""
+    if isinstance(array_type, types.CPointer):
+        return array
     return context.make_array(array_type)(context, builder, array).data
 
 
@@ -82,8 +84,31 @@ def multiply_add(builder: Builder, x: Any, y: Any, z: Any, *, negative: bool = F
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def pointer(typing: Context, address: Any, like: Any) -> Any:
+    """The memory at an address, as a pointer of the type of ``like``.
+
+    Sweeps take pointers: an array argument of a function that is not inlined costs an atomic count up and down.
+    """
+
+    def generate(context: Context, builder: Builder, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return like(types.int64, like), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def shifted(typing: Context, start: Any, count: Any) -> Any:
+    """The pointer ``count`` elements further on."""
+
+    def generate(context: Context, builder: Builder, signature: Any, arguments: Any) -> Any:
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return start(start, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def lanes(typing: Context, array: Any) -> Any:
-    """Samples in a register of the array's dtype; a constant to the compiler."""
+    """Samples in a register of the array's (or pointer's) dtype; a constant to the compiler."""
     count = VECTORS[array.dtype].lanes
 
     def generate(context: Context, builder: Builder, signature: Any, arguments: Any) -> Any:
@@ -94,7 +119,7 @@ def lanes(typing: Context, array: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def load(typing: Context, array: Any, row: Any) -> Any:
-    """Row ``row`` of a flat array as a register."""
+    """Row ``row`` of a flat array, or behind a pointer, as a register."""
     vector = VECTORS[array.dtype]
 
     def generate(context: Context, builder: Builder, signature: Any, arguments: Any) -> Any:
@@ -106,7 +131,7 @@ def load(typing: Context, array: Any, row: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def store(typing: Context, array: Any, row: Any, value: Any) -> Any:
-    """Writes a register to row ``row`` of a flat array."""
+    """Writes a register to row ``row`` of a flat array, or behind a pointer."""
 
     def generate(context: Context, builder: Builder, signature: Any, arguments: Any) -> Any:
         base = data_pointer(context, builder, signature.args[0], arguments[0])
@@ -118,17 +143,18 @@ def store(typing: Context, array: Any, row: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def splat(typing: Context, array: Any, number: Any) -> Any:
-    """The number in every lane of a register of the array's dtype."""
+    """The number, rounded to the array's dtype, in every lane of a register of it."""
     vector = VECTORS[array.dtype]
 
     def generate(context: Context, builder: Builder, signature: Any, arguments: Any) -> Any:
         kind = llvm_vector(vector)
         undefined = ir.Constant(kind, ir.Undefined)
-        first = builder.insert_element(undefined, arguments[1], ir.Constant(ir.IntType(32), 0))
+        element = context.cast(builder, arguments[1], number, vector.element)
+        first = builder.insert_element(undefined, element, ir.Constant(ir.IntType(32), 0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
         return builder.shuffle_vector(first, undefined, zeros)
 
-    return vector(array, vector.element), generate
+    return vector(array, number), generate
 
 
 def _elementwise(instruction: str, meaning: str) -> Any:

@@ -1,7 +1,7 @@
 """Sweeps over all amplitudes of one block of samples, compiled for float32 and float64.
 
 A state is 2·2^n rows of one register each: row 2k is the real part of amplitude k in every lane, row 2k + 1 the
-imaginary part.
+imaginary part. All arguments that hold numbers are pointers; ``one`` points to a row of ``Program.passes``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from qstore_db.simulation import passes
-from qstore_db.simulation.compiled import compiled
-from qstore_db.simulation.packing import DIAGONAL_STRINGS, REAL
-from qstore_db.simulation.simd import add, fma, fnma, lanes, load, multiply, parity, splat, store, subtract
+from qstore_db.simulation.compiled import inlined, part
+from qstore_db.simulation.packing import DIAGONAL_STRINGS, MASK_COLUMNS, PASS_COLUMNS, REAL
+from qstore_db.simulation.simd import add, fma, fnma, lanes, load, multiply, parity, shifted, splat, store, subtract
 
 
-@compiled
+@part
 def walsh_hadamard(rows: Any, n: int) -> None:
     """In place: row k becomes Σ_j (-1)^popcount(j & k) · row j; two qubits a sweep."""
     count = 1 << n
@@ -38,7 +38,7 @@ def walsh_hadamard(rows: Any, n: int) -> None:
             store(rows, k + half, subtract(a, b))
 
 
-@compiled
+@part
 def scale(state: Any, row: int, count: int, factors: Any, factor_row: int) -> None:
     """Multiplies ``count`` rows by one register of factors."""
     factor = load(factors, factor_row)
@@ -46,15 +46,15 @@ def scale(state: Any, row: int, count: int, factors: Any, factor_row: int) -> No
         store(state, row + p, multiply(factor, load(state, row + p)))
 
 
-@compiled
+@part
 def fill(state: Any, row: int, count: int) -> None:
     """Sets ``count`` rows to zero."""
-    zero = splat(state, state.dtype.type(0))
+    zero = splat(state, 0.0)
     for p in range(count):
         store(state, row + p, zero)
 
 
-@compiled
+@inlined
 def rotate(state: Any, source: int, target: int, one: Any, masks: Any, words: Any, tangents: Any, flip: int) -> None:
     """The rotations of one pass of real or imaginary strings; ``flip`` = 1 applies the adjoint."""
     passes.rotate(
@@ -63,7 +63,7 @@ def rotate(state: Any, source: int, target: int, one: Any, masks: Any, words: An
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def moment(bra: Any, ket: Any, ket_row: int, one: Any, masks: Any, words: Any, out: Any) -> None:
     """Im⟨λ|P|ψ⟩ of the strings of one pass."""
     passes.moment(
@@ -71,7 +71,7 @@ def moment(bra: Any, ket: Any, ket_row: int, one: Any, masks: Any, words: Any, o
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def overlap(state: Any, row: int, one: Any, masks: Any, words: Any, out: Any) -> None:
     """⟨ψ|P|ψ⟩/2 of the strings of one pass."""
     passes.overlap(
@@ -79,7 +79,7 @@ def overlap(state: Any, row: int, one: Any, masks: Any, words: Any, out: Any) ->
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def accumulate(state: Any, row: int, bra: Any, one: Any, masks: Any, words: Any, factors: Any) -> None:
     """λ ← λ + Σ c P ψ over the strings of one pass."""
     passes.accumulate(
@@ -87,12 +87,11 @@ def accumulate(state: Any, row: int, bra: Any, one: Any, masks: Any, words: Any,
     )  # fmt: skip
 
 
-@compiled
+@part
 def products(tangents: Any, first: int, strings: int, out: Any) -> None:
     """Π_g (1 - i s_g t_g) of up to four diagonal strings for every sign pattern c: rows 2c and 2c + 1."""
-    one = tangents.dtype.type(1)
-    store(out, 0, splat(out, one))
-    store(out, 1, splat(out, one - one))
+    store(out, 0, splat(out, 1.0))
+    store(out, 1, splat(out, 0.0))
     for g in range(strings):
         half = 1 << g
         t = load(tangents, 2 * (first + g))
@@ -104,10 +103,10 @@ def products(tangents: Any, first: int, strings: int, out: Any) -> None:
             store(out, 2 * (c + half) + 1, fma(t, r, i))
 
 
-@compiled
+@part
 def diagonal(state: Any, source: int, target: int, one: Any, words: Any, tangents: Any, flip: int, table: Any) -> None:
     """All diagonal strings of a pass, eight a sweep in two groups of four; ``flip`` = 1 applies the adjoint."""
-    second = table[32 * lanes(state) :]
+    second = shifted(table, 32 * lanes(state))
     low, high = one[3], one[5]
     for start in range(0, one[1], DIAGONAL_STRINGS):
         here = min(4, one[1] - start)
@@ -138,23 +137,23 @@ def diagonal(state: Any, source: int, target: int, one: Any, words: Any, tangent
         source = target
 
 
-@compiled
+@part
 def uniform_diagonal(state: Any, source: int, target: int, n: int, table: Any, place: int, sign: Any) -> None:
     """A diagonal that is the same in every lane: one complex number an amplitude, its conjugate for ``sign`` = -1."""
     for p in range(1 << n):
         r, i = load(state, source + 2 * p), load(state, source + 2 * p + 1)
-        x, y = splat(state, table[place + p, 0]), splat(state, sign * table[place + p, 1])
+        x, y = splat(state, table[2 * (place + p)]), splat(state, sign * table[2 * (place + p) + 1])
         store(state, target + 2 * p, fnma(i, y, multiply(r, x)))
         store(state, target + 2 * p + 1, fma(r, y, multiply(i, x)))
 
 
-@compiled
-def uniform_tables(rows: Any, words: Any, tangents: Any, work: Any, table: Any) -> None:
-    """Fills the tables of the uniform diagonals from the tangents of lane 0."""
+@part
+def uniform_tables(rows: Any, count: int, words: Any, tangents: Any, work: Any, table: Any) -> None:
+    """Fills the tables of the uniform diagonals among ``count`` passes from the tangents of lane 0."""
     width = lanes(work)
-    second = work[32 * width :]
-    for q in range(rows.shape[0]):
-        one = rows[q]
+    second = shifted(work, 32 * width)
+    for q in range(count):
+        one = shifted(rows, PASS_COLUMNS * q)
         if one[8] < 0:
             continue
         low, high = one[3], one[5]
@@ -164,7 +163,7 @@ def uniform_tables(rows: Any, words: Any, tangents: Any, work: Any, table: Any) 
             products(tangents, one[2] + start, here, work)
             if more > 0:
                 products(tangents, one[2] + start + 4, more, second)
-            place = one[8]
+            place = 2 * one[8]
             for h in range(one[6]):
                 for k in range(one[4]):
                     word = words[low + k] ^ words[high + h]
@@ -175,16 +174,16 @@ def uniform_tables(rows: Any, words: Any, tangents: Any, work: Any, table: Any) 
                         u, v = second[c], second[c + width]
                         x, y = x * u - y * v, x * v + y * u
                     if start:
-                        u, v = table[place, 0], table[place, 1]
+                        u, v = table[place], table[place + 1]
                         x, y = x * u - y * v, x * v + y * u
-                    table[place, 0] = x
-                    table[place, 1] = y
-                    place += 1
+                    table[place] = x
+                    table[place + 1] = y
+                    place += 2
             low += one[4]
             high += one[6]
 
 
-@compiled
+@part
 def diagonal_moment(
     bra: Any, ket: Any, ket_row: int, n: int, one: Any, masks: Any, work: Any, signs: Any, out: Any
 ) -> None:
@@ -196,11 +195,11 @@ def diagonal_moment(
             store(work, k, fnma(load(bra, 2 * k + 1), load(ket, ket_row + 2 * k), product))
         walsh_hadamard(work, n)
         for g in range(one[1]):
-            store(out, first + g, load(work, masks[first + g, 1]))
+            store(out, first + g, load(work, masks[MASK_COLUMNS * (first + g) + 1]))
         return
     for g in range(one[1]):
-        z = masks[first + g, 1]
-        total = splat(out, out.dtype.type(0))
+        z = masks[MASK_COLUMNS * (first + g) + 1]
+        total = splat(out, 0.0)
         for k in range(1 << n):
             product = multiply(load(bra, 2 * k), load(ket, ket_row + 2 * k + 1))
             product = fnma(load(bra, 2 * k + 1), load(ket, ket_row + 2 * k), product)

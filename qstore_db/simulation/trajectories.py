@@ -38,7 +38,7 @@ BLOCK: Final = 256
 """Trajectories that share a stream of random numbers; part of what a seed means."""
 
 
-TOGETHER: Final = 16
+TOGETHER: Final = 4
 """Blocks that run as one batch; changes nothing but speed."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.observables import PauliString
 from qstore_db.simulation.plan import Precision, compile_circuit
+from qstore_db.simulation.state_vector import probabilities, states
 
 
 def warm_up(dtypes: Sequence[Precision] = ("float32",)) -> None:
@@ -18,3 +19,5 @@ def warm_up(dtypes: Sequence[Precision] = ("float32",)) -> None:
     plan = compile_circuit(Circuit(1), [PauliString("Z")])
     for dtype in dtypes:
         plan.expectations(dtype=dtype)
+        states(Circuit(1), dtype=dtype)
+        probabilities(Circuit(1), dtype=dtype)

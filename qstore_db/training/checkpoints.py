@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from qstore_db.errors import DamagedError, QStoreError
 from qstore_db.models.reduction import Reduction
 from qstore_db.models.specification import ModelSpec
+from qstore_db.training.gradient_log import GradientLog
 from qstore_db.training.options import TrainingOptions
 from qstore_db.training.step import EpochSums, TrainState
 from storage_engine.batch import FileReference, JsonValue
@@ -96,6 +97,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
         "steps": state.steps,
         "circuits": state.circuits,
         "seconds": state.seconds,
+        "gradient_log": state.gradient_log.to_json(),
         "saved_at": checkpoint.saved_at,
     }
     return pack(arrays, document)
@@ -128,6 +130,8 @@ def _checkpoint(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any])
         steps=document["steps"],
         circuits=document["circuits"],
         seconds=document["seconds"],
+        # Checkpoints of the first version have none: all their runs took adjoint gradients.
+        gradient_log=GradientLog.from_json(document["gradient_log"]) if "gradient_log" in document else GradientLog(),
     )
     return Checkpoint(
         model=document["model"],
@@ -218,6 +222,7 @@ def unpack(content: bytes, *, name: str) -> tuple[dict[str, NDArray[Any]], dict[
         ValueError,
         NotImplementedError,
         RuntimeError,
+        ArithmeticError,  # of a forged chunk size of zero
     ) as error:
         raise _damaged(name, f"{type(error).__name__}: {error}") from error
     return arrays, dict(attributes["document"])

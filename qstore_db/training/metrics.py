@@ -75,7 +75,7 @@ class MetricRow:
         learning_rate: Of the step, as the schedule had it; in the row of an epoch, of its last step.
         rows: How many rows were trained on.
         circuits: How many circuits were evaluated; in the row of an epoch, those of the validation included.
-        shots: ``None``: expectation values are exact.
+        shots: Measurements of all circuits together; ``None`` where expectation values are exact.
         samples_per_second: ``rows`` over ``batch_seconds`` or ``seconds``.
         batch_seconds: Of a step: reading the batch, gradient and update.
         seconds: Of an epoch: from its first batch to the end of its validation, interruptions left out.

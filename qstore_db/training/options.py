@@ -9,21 +9,24 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Self
 
-from qstore_db.backends.named import BACKENDS as ALL_BACKENDS
+from qstore_db.backends.capabilities import check_reading
 from qstore_db.backends.named import backend_entry
+from qstore_db.backends.request import MAX_SHOTS
 from qstore_db.errors import InvalidArgumentError
 from qstore_db.gradients.directions import check_directions
 from qstore_db.optimizers.freezing import parse_selection
 from qstore_db.optimizers.named import direction_named, schedule_named
 from qstore_db.optimizers.settings import check_factor, check_positive
 
-BACKENDS: Mapping[str, str] = {
-    entry.name: entry.description for entry in ALL_BACKENDS.values() if "adjoint" in entry.capabilities.gradients
-}
-"""Name and description of every backend that a model can be trained on."""
+GRADIENTS = ("auto", "adjoint", "parameter_shift", "spsa", "finite_difference", "subset")
+"""Ways to differentiate. ``auto`` chooses, ``adjoint`` wherever that is possible; see
+:mod:`qstore_db.gradients.choice`."""
 
-GRADIENTS = ("auto", "adjoint", "parameter_shift", "spsa", "finite_difference")
-"""Ways to differentiate. ``auto`` chooses; on the local simulator it always chooses ``adjoint``."""
+PURE_BACKEND = "local"
+"""The simulator of pure states, which training uses without an executor in between."""
+
+METRICS = ("block_diagonal", "exact")
+"""Metrics of the natural gradient."""
 
 DECAYS: Mapping[str, float] = {"step": 0.5, "exponential": 0.9, "plateau": 0.5}
 """Factor of each schedule that has one, where none is given."""
@@ -31,16 +34,23 @@ DECAYS: Mapping[str, float] = {"step": 0.5, "exponential": 0.9, "plateau": 0.5}
 PATIENCE = 3
 SPSA_DIRECTIONS = 1
 SPSA_STEP = 0.1
+SAMPLED_SPSA_STEP = 0.3
+"""With shots, whose noise is divided by the step: a third of the noise, for a bias nine times as large."""
+
 DAMPING = 0.01
+SUBSET_SHARE = 4
+"""``gradient = "subset"`` draws a quarter of the weights where no number is given."""
 
 ALIASES: Mapping[str, str] = {
     "n_epochs": "epochs",
     "gradient_method": "gradient",
     "checkpoint_interval": "checkpoint_every",
+    "shots_per_circuit": "shots",
 }
 """Other names of options that :meth:`TrainingOptions.from_options` accepts."""
 
-_GRADIENT_ALIASES = {"adaptive": "auto"}
+_GRADIENT_ALIASES = {"adaptive": "auto", "random_subset": "subset"}
+_OPTIMIZER_ALIASES = {"natural_gradient": "natural", "qng": "natural"}
 _RANGES: Mapping[str, tuple[int, int]] = {
     "epochs": (1, 1_000_000),
     "batch_size": (1, 1_048_576),
@@ -52,6 +62,9 @@ _OPTIONAL_RANGES: Mapping[str, tuple[int, int]] = {
     "decay_epochs": (1, 1_000_000),
     "patience": (1, 1_000_000),
     "spsa_directions": (1, 4096),
+    "subset_size": (1, 1_000_000),
+    "shots": (2, MAX_SHOTS),
+    "threads": (1, 2),
 }
 _OPTIONAL_NUMBERS = (
     "momentum", "weight_decay", "clip_value", "clip_norm", "decay", "final_rate", "spsa_step", "damping"
@@ -61,12 +74,14 @@ _GOES_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "nesterov": ("optimizer", ("sgd", "rmsprop", "natural")),
     "weight_decay": ("optimizer", ("adamw", "sgd", "rmsprop", "natural")),
     "damping": ("optimizer", ("natural",)),
+    "metric": ("optimizer", ("natural",)),
     "decay": ("schedule", ("step", "exponential", "plateau")),
     "decay_epochs": ("schedule", ("step", "exponential")),
     "final_rate": ("schedule", ("cosine",)),
     "patience": ("schedule", ("plateau",)),
     "spsa_directions": ("gradient", ("spsa",)),
     "spsa_step": ("gradient", ("spsa",)),
+    "subset_size": ("gradient", ("subset",)),
 }
 """Options that mean nothing without another one: which, and its values that give them a meaning."""
 
@@ -79,10 +94,12 @@ class TrainingOptions:
         epochs: Passes over the training rows, at least 1.
         batch_size: Rows per step, at least 1; the last step of an epoch takes what is left.
         optimizer: ``"adam"``, ``"adamw"``, ``"sgd"``, ``"rmsprop"``, or ``"natural"``: ``sgd`` along the natural
-            gradient of the circuit, with the block-diagonal metric of the minibatch.
+            gradient of the circuit, with the metric of the minibatch; ``"natural_gradient"`` and ``"qng"`` mean it too.
         learning_rate: Step size of the optimizer, above 0; the highest one where a schedule lowers it.
         gradient: How the circuit is differentiated: one of ``GRADIENTS``; the alias ``"adaptive"`` means ``"auto"``.
-        backend: One of ``BACKENDS``.
+        backend: Where the circuits of training and validation run: the name of a backend, see the table ``backends``.
+        shots: Measurements of each circuit, from which expectation values are estimated; ``None`` for exact values,
+            where the backend gives them.
         seed: Of the initial parameters, the random projection, the validation rows and every epoch's order.
         shuffle: Whether each epoch visits the rows in an order of its own.
         split: The split that is trained on.
@@ -106,12 +123,19 @@ class TrainingOptions:
         freeze: Weights that do not train, as text or a list of texts: names, indices, layers, such as
             ``"head_bias, circuit[0:6], layer[0]"``; see :mod:`qstore_db.optimizers.freezing`. ``None`` for none.
         spsa_directions: Estimates that ``gradient = "spsa"`` averages in each step; ``None`` for 1.
-        spsa_step: Its perturbation of each angle, in radians; ``None`` for 0.1.
+        spsa_step: Its perturbation of each angle, in radians; ``None`` for 0.1, with shots 0.3.
         damping: What ``natural`` adds to the diagonal of the metric, above 0; ``None`` for 0.01.
+        metric: That of ``natural``, one of ``METRICS``: ``"exact"`` on the exact simulator only. ``None`` for
+            ``"block_diagonal"``.
+        subset_size: How many of the trained circuit weights ``gradient = "subset"`` draws in each step; ``None`` for a
+            quarter of them.
+        threads: That compute a step on the local simulator, 1 or 2: the same bits either way. ``None``: 2 where a
+            second processor has little to do. The second thread works on large batches only, and spins between steps.
 
     Raises:
         InvalidArgumentError: An option is of the wrong type or out of its range, or means nothing beside the others.
         UnknownBackendError: There is no such backend.
+        UnsupportedRequestError: The backend gives no exact values and there are no shots, or not so many.
     """
 
     epochs: int = 5
@@ -141,17 +165,22 @@ class TrainingOptions:
     spsa_directions: int | None = None
     spsa_step: float | None = None
     damping: float | None = None
+    shots: int | None = None
+    subset_size: int | None = None
+    metric: str | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         self._check_types()
         object.__setattr__(self, "gradient", _GRADIENT_ALIASES.get(self.gradient, self.gradient))
+        object.__setattr__(self, "optimizer", _OPTIMIZER_ALIASES.get(self.optimizer, self.optimizer))
         if self.gradient not in GRADIENTS:
             raise InvalidArgumentError(
                 f"There is no gradient method {self.gradient!r}",
                 fix=f"Use one of {', '.join(map(repr, GRADIENTS))}.",
                 value=self.gradient,
             )
-        _check_backend(self.backend)
+        self._check_backend()
         self._check_validation()
         self._check_optimization()
 
@@ -204,8 +233,33 @@ class TrainingOptions:
         for name in ("clip_value", "clip_norm", "damping"):
             if getattr(self, name) is not None:
                 check_positive("Training", name, getattr(self, name))
+        if self.metric is not None and self.metric not in METRICS:
+            raise InvalidArgumentError(
+                f"There is no metric {self.metric!r}", fix=f"Use one of {', '.join(METRICS)}.", value=self.metric
+            )
         if self.spsa_step is not None:
             check_directions(self.spsa_step, 1)
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether values are those of pure states that this process computes: no backend is asked."""
+        return self.shots is None and self.backend == PURE_BACKEND
+
+    @property
+    def allows_adjoint(self) -> bool:
+        """Whether adjoint gradients are possible."""
+        return self.shots is None and "adjoint" in backend_entry(self.backend).capabilities.gradients
+
+    def _check_backend(self) -> None:
+        check_reading(self.backend, backend_entry(self.backend).capabilities, self.shots)
+        where = f"backend {self.backend!r}" + ("" if self.shots is None else f" with {self.shots} shots")
+        for name, value, allowed in (("gradient", "adjoint", self.allows_adjoint), ("metric", "exact", self.is_pure)):
+            if getattr(self, name) == value and not allowed:
+                raise InvalidArgumentError(
+                    f"{name} = {value!r} needs the states themselves, which the {where} does not give",
+                    fix=f"Use another {name}, or backend = 'local' without shots.",
+                    value=value,
+                )
 
     def _check_validation(self) -> None:
         if not 0.0 <= self.validation_fraction < 1.0:
@@ -272,16 +326,6 @@ def option_name(given: str) -> str | None:
     """The training option that a user means by ``given``, or ``None``."""
     name = ALIASES.get(given.lower(), given.lower())
     return name if name in option_names() else None
-
-
-def _check_backend(name: str) -> None:
-    backend_entry(name)
-    if name not in BACKENDS:
-        raise InvalidArgumentError(
-            f"the backend {name!r} runs circuits, but this version does not train on it",
-            fix=f"Train on one of {', '.join(map(repr, BACKENDS))}; an executor runs circuits on {name!r}.",
-            value=name,
-        )
 
 
 def _check_integer(name: str, value: object, low: int, high: int) -> None:

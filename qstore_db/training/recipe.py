@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_db.errors import InvalidArgumentError
-from qstore_db.gradients.differentiation import ADJOINT, Differentiation, NoGradient, Rule, Shifted, Simultaneous
+from qstore_db.backends.bounded_cache import CacheLimits
+from qstore_db.backends.local_noisy import DEFAULT_NOISE
+from qstore_db.backends.named import available_backend
+from qstore_db.errors import InvalidArgumentError, UnsupportedRequestError
+from qstore_db.executor.executor import Executor
+from qstore_db.executor.expectations import BackendExpectations
+from qstore_db.executor.options import ExecutorOptions
+from qstore_db.gradients.choice import Choice
+from qstore_db.gradients.differentiation import (
+    ADJOINT,
+    Differentiation,
+    NoGradient,
+    NoisyAdjoint,
+    Rule,
+    Shifted,
+    Simultaneous,
+    drawn_subset,
+)
+from qstore_db.gradients.parameter_shift import shifted_circuits
+from qstore_db.gradients.value_source import ValueSource
 from qstore_db.models.classifier import Classifier
 from qstore_db.optimizers.chain import chain
 from qstore_db.optimizers.clipping import ClipByGlobalNorm, ClipByValue
 from qstore_db.optimizers.descent import Descent
 from qstore_db.optimizers.freezing import Freeze, Selection, parse_selection, trained_masks
 from qstore_db.optimizers.named import direction_named, schedule_named
-from qstore_db.optimizers.natural import natural_direction
+from qstore_db.optimizers.natural import natural_direction, without_negative_part
 from qstore_db.optimizers.optimizer import Arrays, Transformation
 from qstore_db.optimizers.plateau import Plateau
 from qstore_db.optimizers.schedules import Schedule
-from qstore_db.training.options import DAMPING, DECAYS, PATIENCE, SPSA_DIRECTIONS, SPSA_STEP, TrainingOptions
+from qstore_db.training.gradient_log import GradientLog
+from qstore_db.training.options import (
+    DAMPING,
+    DECAYS,
+    PATIENCE,
+    SAMPLED_SPSA_STEP,
+    SPSA_DIRECTIONS,
+    SPSA_STEP,
+    SUBSET_SHARE,
+    TrainingOptions,
+)
 
 CIRCUIT: Final = "circuit"
 _RULES: Final[Mapping[str, Rule]] = {
     "parameter_shift": "parameter_shift",
     "finite_difference": "finite_difference",
 }
+_STEP_SEEDS, _VALIDATION_SEEDS = 1, 2
+"""Shots of steps and of validations are drawn from seeds that differ here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,30 +69,77 @@ class Recipe:
         options: Of the run.
         optimizer: Turns gradients into steps.
         frozen: Takes frozen weights out of gradients; ``None`` where none are.
-        trained: Numbers of the circuit's weights that train; ``None`` for all.
+        trained: Numbers of the circuit's weights that train.
+        exact_circuits: Circuits a sample of the exact gradient by parameter shift; 0 where no circuit trains.
+        executor: Where circuits run when the exact simulator does not compute their values directly.
     """
 
     options: TrainingOptions
     optimizer: Descent
     frozen: Freeze | None
-    trained: tuple[int, ...] | None
+    trained: tuple[int, ...]
+    exact_circuits: int
+    executor: Executor | None = None
 
-    def differentiation(self, step: int) -> Differentiation:
-        """How the circuit is differentiated in the step before which ``step`` steps were taken."""
+    def step_source(self, step: int) -> ValueSource | None:
+        """Where the values of a step come from; ``None`` for the exact simulator itself."""
+        return self._source(_STEP_SEEDS, step)
+
+    def validation_source(self, epoch: int) -> ValueSource | None:
+        """The same for the validation after an epoch."""
+        return self._source(_VALIDATION_SEEDS, epoch)
+
+    def _source(self, purpose: int, number: int) -> ValueSource | None:
         options = self.options
-        if self.trained == ():
-            return NoGradient()
-        if options.gradient in _RULES:
-            return Shifted(_RULES[options.gradient], self.trained)
-        if options.gradient == "spsa":
+        if options.is_pure:
+            return None
+        if self.executor is None:
+            raise InvalidArgumentError(
+                f"the backend {options.backend!r} needs an executor", fix="Train with db.train.", value=options.backend
+            )
+        return BackendExpectations(
+            self.executor, options.backend, shots=options.shots, seed=(options.seed, purpose, number)
+        )
+
+    def chosen(self, log: GradientLog) -> tuple[Choice | None, GradientLog]:
+        """What ``auto`` takes in the next step, and the log with that; no choice where the options name a gradient."""
+        if self.options.gradient != "auto" or not self.exact_circuits:
+            return None, log
+        if self.options.allows_adjoint and log.decisions:
+            return log.history.choice, log  # it stays so, whatever is seen
+        return log.chosen(adjoint=self.options.allows_adjoint, exact_circuits=self.exact_circuits)
+
+    def differentiation(self, step: int, choice: Choice | None, source: ValueSource | None) -> Differentiation:
+        """How the circuit is differentiated in the step before which ``step`` steps were taken.
+
+        Args:
+            step: Its number, from 0.
+            choice: Of ``auto``.
+            source: Where values come from.
+        """
+        options = self.options
+        if not self.exact_circuits:
+            return NoGradient(source)
+        way = options.gradient if choice is None else choice.method
+        if way in _RULES:
+            return Shifted(_RULES[way], self.trained, source)
+        if way == "subset":
+            return Shifted("parameter_shift", self.trained, source, self._drawn(step))
+        if way == "spsa":
+            sampled = options.shots is not None
             return Simultaneous(
                 seed=options.seed,
                 number=step,
-                directions=options.spsa_directions or SPSA_DIRECTIONS,
-                step=options.spsa_step or SPSA_STEP,
+                directions=options.spsa_directions or (SPSA_DIRECTIONS if choice is None else choice.directions),
+                step=options.spsa_step or (SAMPLED_SPSA_STEP if sampled else SPSA_STEP),
                 trained=self.trained,
+                source=source,
             )
-        return ADJOINT  # "auto" too: the local simulator always allows it
+        return ADJOINT if options.is_pure else NoisyAdjoint(DEFAULT_NOISE())
+
+    def _drawn(self, step: int) -> tuple[int, ...]:
+        size = self.options.subset_size or -(-len(self.trained) // SUBSET_SHARE)
+        return drawn_subset(self.options.seed, step, self.trained, size)
 
     def trained_part(self, gradients: Mapping[str, NDArray[np.float64]]) -> Arrays:
         """Gradients without what is frozen."""
@@ -73,11 +151,18 @@ class Recipe:
         parameters: Mapping[str, NDArray[np.float64]],
         features: NDArray[np.float64],
         gradients: Arrays,
+        choice: Choice | None = None,
+        source: ValueSource | None = None,
     ) -> tuple[Arrays, int]:
-        """Gradients with that of the circuit made natural where the options ask for it, and the circuits it took."""
-        if self.options.optimizer != "natural":
+        """Gradients with that of the circuit made natural where that is asked for, and the circuits it took."""
+        if self.options.optimizer != "natural" and not (choice is not None and choice.natural):
             return gradients, 0
-        metric, circuits = classifier.metric_of_features(parameters, features)
+        if self.options.metric == "exact":
+            metric, circuits = classifier.exact_metric_of_features(parameters, features), 0
+        else:
+            metric, circuits = classifier.metric_of_features(parameters, features, source)
+        if source is not None and source.shots is not None:
+            metric = without_negative_part(metric)
         damping = DAMPING if self.options.damping is None else self.options.damping
         mask = None if self.frozen is None else self.frozen.trained.get(CIRCUIT)
         natural = natural_direction(gradients[CIRCUIT], metric, damping=damping, trained=mask)
@@ -94,11 +179,17 @@ def recipe_for(options: TrainingOptions, classifier: Classifier, rows: int) -> R
 
     Raises:
         InvalidArgumentError: Weights that are to be frozen are not there, the options leave nothing to train that they
-            need, or the warm-up lasts to the end of the run or beyond.
+            need, a subset is larger than what trains, or the warm-up lasts to the end of the run or beyond.
+        UnsupportedRequestError: The backend has no room for the model's qubits.
+        MissingDependencyError: The backend needs a package that is not installed.
     """
+    _check_room(options, classifier)
     masks = _masks(options, classifier)
-    trained = None if masks is None else tuple(np.flatnonzero(masks[CIRCUIT]).tolist())
+    everything = range(classifier.shapes[CIRCUIT][0])
+    trained = tuple(everything) if masks is None else tuple(np.flatnonzero(masks[CIRCUIT]).tolist())
     trains_circuit = classifier.spec.train_circuit and trained != ()
+    if options.subset_size is not None and trains_circuit:
+        drawn_subset(0, 0, trained, options.subset_size)
     if options.optimizer == "natural" and not trains_circuit:
         raise InvalidArgumentError(
             "The optimizer 'natural' needs a circuit that trains, and all its weights are frozen",
@@ -108,7 +199,33 @@ def recipe_for(options: TrainingOptions, classifier: Classifier, rows: int) -> R
     frozen = None if masks is None else Freeze(masks)
     steps_per_epoch = -(-rows // options.batch_size)
     optimizer = Descent(_direction(options, frozen), _schedule(options, steps_per_epoch), _plateau(options))
-    return Recipe(options, optimizer, frozen, trained)
+    circuits = shifted_circuits(classifier.plan.circuit, trained) if trains_circuit else 0
+    return Recipe(options, optimizer, frozen, trained, circuits)
+
+
+@contextmanager
+def executor_for(options: TrainingOptions) -> Iterator[Executor | None]:
+    """The executor of a run, closed at its end; ``None`` where the exact simulator computes values directly.
+
+    Results are not kept: every step asks for others.
+    """
+    if options.is_pure:
+        yield None
+        return
+    with Executor.named(
+        options.backend, options=ExecutorOptions(result_cache=CacheLimits(entries=0, size_bytes=0))
+    ) as made:
+        yield made
+
+
+def _check_room(options: TrainingOptions, classifier: Classifier) -> None:
+    room = available_backend(options.backend).capabilities.max_qubits
+    if classifier.spec.qubits > room:
+        raise UnsupportedRequestError(
+            f"the backend {options.backend!r} has no room for {classifier.spec.qubits} qubits",
+            fix=f"Use at most {room} qubits, or another backend.",
+            value=classifier.spec.qubits,
+        )
 
 
 def _masks(options: TrainingOptions, classifier: Classifier) -> dict[str, NDArray[np.bool_]] | None:

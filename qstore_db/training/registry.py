@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -171,6 +171,8 @@ class Run:
         process_id: Of the process that trained last.
         packages: Versions of what computed it.
         error: Why it failed.
+        gradient_log: Every switch of ``gradient = "auto"`` with its reason, up to the newest checkpoint; see
+            :class:`qstore_db.gradients.choice.Decision`.
     """
 
     id: int
@@ -199,12 +201,14 @@ class Run:
     finished_at: float | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    gradient_log: Sequence[JsonValue] = ()
 
     def put(self, *, new: bool = False) -> PutRecord:
         """The operation that writes this run."""
         record = _shallow(self)
         record["options"] = cast(JsonValue, self.options.to_json())
         record["status"] = self.status.value
+        record["gradient_log"] = list(self.gradient_log)
         return PutRecord(TRAINING_RUNS, run_key(self.id), record, must_be_new=new)
 
     @classmethod
@@ -213,6 +217,7 @@ class Run:
         fields = dict(cast(Any, record))
         fields["options"] = TrainingOptions(**fields["options"])
         fields["status"] = RunStatus(fields["status"])
+        fields["gradient_log"] = tuple(fields.get("gradient_log", ()))
         return cls(**_deep(fields))
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from qstore_db.models.classifier import Classifier
 from qstore_db.optimizers.clipping import global_norm
 from qstore_db.optimizers.optimizer import Arrays, Optimizer
-from qstore_db.training.recipe import Recipe
+from qstore_db.training.gradient_log import GradientLog
+from qstore_db.training.recipe import CIRCUIT, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class TrainState:
         steps: Steps taken in the whole run.
         circuits: Circuits evaluated in the whole run.
         seconds: Time spent in finished epochs.
+        gradient_log: What the automatic choice of gradients saw and decided.
     """
 
     parameters: Arrays
@@ -58,6 +60,7 @@ class TrainState:
     steps: int = 0
     circuits: int = 0
     seconds: float = 0.0
+    gradient_log: GradientLog = field(default_factory=GradientLog)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,18 @@ def advance(
     Returns:
         The state after the step and what the step found. Time is not counted: see :func:`timed`.
     """
-    way = recipe.differentiation(state.steps)
+    choice, log = recipe.chosen(state.gradient_log)
+    source = recipe.step_source(state.steps)
+    way = recipe.differentiation(state.steps, choice, source)
     found = classifier.loss_and_gradient_of_features(state.parameters, features, labels, way)
     gradients = recipe.trained_part(found.gradients)
     norm = global_norm(gradients)
     if math.isfinite(norm):
-        gradients, more = recipe.preconditioned(classifier, state.parameters, features, gradients)
+        taken = gradients.get(CIRCUIT)
+        gradients, more = recipe.preconditioned(classifier, state.parameters, features, gradients, choice, source)
+        if choice is not None and choice.method != "adjoint" and taken is not None:
+            square = float(np.vdot(taken, taken))
+            log = log.after(loss=found.loss, gradient_square=square, circuits=found.circuits + more)
     else:
         more = 0  # nothing to go on with: the caller stops the run
     circuits = found.circuits + more
@@ -135,6 +144,7 @@ def advance(
         sums=sums,
         steps=state.steps + 1,
         circuits=state.circuits + circuits,
+        gradient_log=log,
     )
     return moved, result
 

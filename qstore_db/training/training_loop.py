@@ -17,6 +17,7 @@ from qstore_db.errors import (
 )
 from qstore_db.models.classifier import Classifier
 from qstore_db.models.losses import cross_entropy
+from qstore_db.simulation.workers import spare_threads, two_threads
 from qstore_db.training import checkpoints
 from qstore_db.training.active_runs import in_training
 from qstore_db.training.checkpoints import Checkpoint
@@ -24,7 +25,7 @@ from qstore_db.training.interruption import deferred_interrupt
 from qstore_db.training.material import Features, Material, batches
 from qstore_db.training.metrics import EPOCH_STEP, MetricRow, MetricsWriter, compaction, parts_of
 from qstore_db.training.progress import StepReport, TrainingProgress
-from qstore_db.training.recipe import recipe_for
+from qstore_db.training.recipe import executor_for, recipe_for
 from qstore_db.training.registry import (
     ModelVersion,
     Run,
@@ -103,9 +104,12 @@ class TrainingLoop:
         first_part = parts[-1].number + 1 if parts else 1
         with (
             in_training(self._engine, self._run.id),
+            executor_for(self._run.options) as executor,
             deferred_interrupt() as interrupted,
             MetricsWriter(self._engine, self._run.id, first_part=first_part) as metrics,
+            two_threads(self._run.options.threads or spare_threads()),
         ):
+            self._recipe = replace(self._recipe, executor=executor)
             try:
                 self._progress.started(self._run, self._run.options.epochs * self._steps_per_epoch)
                 self._epochs(metrics, interrupted)
@@ -169,6 +173,7 @@ class TrainingLoop:
             learning_rate=optimizer.rate(state.optimizer_state, taken=1),
             rows=sums.rows,
             circuits=sums.circuits + validation.circuits,
+            shots=self._shots(sums.circuits + validation.circuits),
             samples_per_second=_rate(sums.rows, sums.seconds),
             seconds=seconds,
         )
@@ -184,14 +189,16 @@ class TrainingLoop:
         if features is None or labels is None:
             return Validation()
         loss, correct = 0.0, 0
+        source = self._recipe.validation_source(self._state.epoch)
         for start in range(0, len(labels), _VALIDATION_ROWS):
             if interrupted():
                 raise KeyboardInterrupt
             positions = np.arange(start, min(start + _VALIDATION_ROWS, len(labels)))
-            logits = self._classifier.logits_of_features(self._state.parameters, features.at(positions))
+            logits = self._classifier.logits_of_features(self._state.parameters, features.at(positions), source)
             loss += float(cross_entropy(logits, labels[positions]).sum())
             correct += int(np.count_nonzero(logits.argmax(axis=1) == labels[positions]))
-        return Validation(loss / len(labels), correct / len(labels), len(labels))
+        circuits = len(labels) if source is None else source.circuits
+        return Validation(loss / len(labels), correct / len(labels), circuits)
 
     def _step_row(self, found: StepResult, rows: int, seconds: float) -> MetricRow:
         return MetricRow(
@@ -205,9 +212,14 @@ class TrainingLoop:
             learning_rate=self._recipe.optimizer.rate(self._state.optimizer_state),
             rows=rows,
             circuits=found.circuits,
+            shots=self._shots(found.circuits),
             samples_per_second=_rate(rows, seconds),
             batch_seconds=seconds,
         )
+
+    def _shots(self, circuits: int) -> int | None:
+        shots = self._run.options.shots
+        return None if shots is None else shots * circuits
 
     def _report(self) -> StepReport:
         state, sums, epochs = self._state, self._state.sums, self._run.options.epochs
@@ -251,6 +263,7 @@ class TrainingLoop:
             steps_done=state.steps,
             circuits=state.circuits,
             seconds=state.seconds + state.sums.seconds,
+            gradient_log=tuple(state.gradient_log.spelled()),
             checkpoint=file,
             heartbeat_at=now,
             finished_at=None if status is RunStatus.RUNNING else now,

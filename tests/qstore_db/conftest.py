@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -6,6 +7,28 @@ import pytest
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.gates import GATES
 from qstore_db.circuits.parameters import Data, Weight
+
+lines: list[str] = []
+tallies: Counter[str] = Counter()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if lines or tallies:
+        terminalreporter.section("random circuits that were compared")
+        for line in (*lines, *(f"{number:,} {what}" for what, number in sorted(tallies.items()))):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def compared():
+    """Add a line to what is printed at the end."""
+    return lines.append
+
+
+@pytest.fixture(scope="session")
+def tally():
+    """Counts by what was compared, printed at the end; for tests that hypothesis runs many times."""
+    return tallies
 
 
 @pytest.fixture(scope="session")

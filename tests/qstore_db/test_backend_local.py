@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qstore_db.backends import batched
+from qstore_db.backends import batched, named
 from qstore_db.backends.batched import BatchedSimulator
 from qstore_db.backends.bounded_cache import CacheLimits
 from qstore_db.backends.capabilities import LOCAL_NOISY, Capabilities, require_supported
@@ -19,6 +19,7 @@ from qstore_db.circuits.observables import PauliString
 from qstore_db.circuits.readouts import readout
 from qstore_db.errors import (
     InvalidArgumentError,
+    MissingDependencyError,
     NotEnoughMemoryError,
     UnknownBackendError,
     UnsupportedRequestError,
@@ -30,7 +31,6 @@ from qstore_db.simulation import noisy_plan
 from qstore_db.simulation.channels import bit_flip
 from qstore_db.simulation.noise_model import NoiseModel, NoiseRule
 from qstore_db.simulation.plan import compile_circuit
-from qstore_db.training.options import TrainingOptions
 
 MODEL = angle_encoding(4).compose(hardware_efficient(4, 2))
 READ = readout("z", 4)
@@ -116,13 +116,13 @@ def test_states_in_blocks_are_states(monkeypatch):
 
 
 def test_too_large_a_request_fails_alone(monkeypatch):
-    from qstore_db.backends import local
+    from qstore_db.simulation import state_vector
 
     def small(size):
         if size > 1 << 16:
             raise NotEnoughMemoryError("too large", value=size)
 
-    monkeypatch.setattr(local, "require", small)
+    monkeypatch.setattr(state_vector, "require", small)
     fine, large = (
         ExecutionRequest(circuit, weights=np.ones(circuit.number_of_weights))
         for circuit in (hardware_efficient(4, 1), hardware_efficient(12, 1))
@@ -170,14 +170,17 @@ def test_an_unknown_name_says_what_there_is():
     for call in (backend_entry, backend_named, Executor.named):
         with pytest.raises(UnknownBackendError, match=r"'ionq_qpu'.*'local', 'local_noisy'.*no hardware"):
             call("ionq_qpu")
-    assert list(BACKENDS) == ["local", "local_noisy"]
+    assert list(BACKENDS) == ["local", "local_noisy", "trajectories", "lightning", "aer", "qsim"]
     assert LOCAL_NOISY.max_qubits == noisy_plan.MAX_NOISY_QUBITS
 
 
-def test_a_backend_without_a_gradient_does_not_train():
-    assert TrainingOptions(backend="local").backend == "local"
-    with pytest.raises(InvalidArgumentError, match=r"'local_noisy'.*does not train.*'local'"):
-        TrainingOptions(backend="local_noisy")
+def test_a_backend_whose_package_is_missing_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(named, "find_spec", lambda name: None)
+    assert named.BACKENDS["qsim"].missing == ("qsimcirq",)
+    for call in (backend_named, Executor.named):
+        with pytest.raises(MissingDependencyError, match=r"'qsim' needs qsimcirq.*qstore-db\[sim\].*'local'"):
+            call("qsim")
+    assert backend_named("local").name == "local"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ HEAD = {2: 'OPENQASM 2.0;\ninclude "qelib1.inc";\n', 3: 'OPENQASM 3.0;\ninclude 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(seed=seeds, n=st.integers(1, 4), version=st.sampled_from([2, 3]))
-def test_text_and_back(random_circuit, seed, n, version):
+def test_text_and_back(random_circuit, tally, seed, n, version):
+    tally["random circuits to OpenQASM and back, by their unitaries"] += 1
     circuit = random_circuit(seed, n, 20)
     back = from_qasm(to_qasm(circuit, version))
     assert back.n_qubits == n
@@ -30,7 +31,8 @@ def test_text_and_back(random_circuit, seed, n, version):
 
 @settings(derandomize=True, deadline=None, max_examples=20)
 @given(seed=seeds)
-def test_symbols_in_version_3_and_back(random_circuit, seed):
+def test_symbols_in_version_3_and_back(random_circuit, tally, seed):
+    tally["random circuits to OpenQASM and back, by their unitaries"] += 1
     circuit = random_circuit(seed, 3, 12, symbols=True)
     weights, data = np.array([0.3, -1.2, 2.0]), np.array([0.7, -0.4])
     back = from_qasm(to_qasm(circuit))
@@ -48,14 +50,29 @@ def test_cirqs_text_is_read_as_cirqs_unitary(seed, version):
     assert distance_up_to_phase(unitary(from_qasm(text)), wanted) < 1e-6
 
 
-@pytest.mark.parametrize("version, same", [(2, set(GATES) - {"RYY"}), (3, set(GATES) - {"RXX", "RYY", "RZZ"})])
+DEFINED = {"ISWAP", "ISWAPDG", "GPI", "GPI2", "MS"}  # the text defines them, so they come back in parts
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("name", sorted(DEFINED))
+def test_gates_that_the_text_defines_come_back_as_the_same_unitary(name, version):
+    kind = GATES[name]
+    circuit = Circuit(3, (Operation(name, (2, 0)[: kind.qubits], [0.3, -1.1, 0.7][: kind.angles]),))
+    text = to_qasm(circuit, version)
+    assert f"gate {name.lower()}" in text
+    assert distance_up_to_phase(unitary(from_qasm(text)), unitary(circuit)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "version, same", [(2, set(GATES) - DEFINED - {"RYY"}), (3, set(GATES) - DEFINED - {"RXX", "RYY", "RZZ"})]
+)
 def test_gates_of_the_library_come_back_bit_for_bit(version, same):
     value = math.pi / 3 + 1e-7
     operations = [
         Operation(name, range(GATES[name].qubits)[::-1], [value * 1e-20, -value, 3.0][: GATES[name].angles])
         for name in sorted(same)
     ]
-    circuit = Circuit(2, operations)
+    circuit = Circuit(3, operations)
     assert from_qasm(to_qasm(circuit, version)) == circuit
 
 

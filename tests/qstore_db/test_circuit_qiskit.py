@@ -12,7 +12,7 @@ from qstore_db.circuits.interop.from_qiskit import from_qiskit
 from qstore_db.circuits.interop.to_qiskit import to_qiskit
 from qstore_db.circuits.qasm.reader import from_qasm
 from qstore_db.circuits.qasm.writer import to_qasm
-from qstore_db.circuits.standard_gates import STANDARD_GATES
+from qstore_db.circuits.standard_gates import OURS_ALONE, STANDARD_GATES
 from qstore_db.errors import InvalidCircuitError
 from qstore_db.simulation.unitary import distance_up_to_phase, unitary
 
@@ -31,16 +31,22 @@ def qiskit_unitary(circuit):
 
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(seed=seeds, n=st.integers(1, 4))
-def test_qiskit_computes_the_same_unitary_and_the_way_back_is_the_same_circuit(random_circuit, seed, n):
+def test_qiskit_computes_the_same_unitary_and_the_way_back_is_the_same_circuit(random_circuit, tally, seed, n):
+    tally["random circuits to Qiskit and back, by their unitaries"] += 1
     circuit = random_circuit(seed, n, 15)
     there = to_qiskit(circuit)
     np.testing.assert_allclose(qiskit_unitary(there), unitary(circuit), atol=1e-12)
-    assert from_qiskit(there) == circuit
+    back = from_qiskit(there)
+    if OURS_ALONE & {operation.gate for operation in circuit.operations}:  # those go there in parts
+        assert distance_up_to_phase(unitary(back), unitary(circuit)) < 1e-12
+    else:
+        assert back == circuit
 
 
 @settings(derandomize=True, deadline=None, max_examples=20)
 @given(seed=seeds)
-def test_symbols_survive_both_ways(random_circuit, seed):
+def test_symbols_survive_both_ways(random_circuit, tally, seed):
+    tally["random circuits to Qiskit and back, by their unitaries"] += 1
     circuit = random_circuit(seed, 3, 12, symbols=True)
     weights, data = np.array([0.3, -1.2, 2.0]), np.array([0.7, -0.4])
     there = to_qiskit(circuit)
@@ -127,7 +133,8 @@ def test_what_is_not_a_circuit_of_ours():
 
 @settings(derandomize=True, deadline=None, max_examples=20)
 @given(seed=seeds, n=st.integers(1, 4))
-def test_qiskit_reads_our_qasm_and_we_read_theirs(random_circuit, seed, n):
+def test_qiskit_reads_our_qasm_and_we_read_theirs(random_circuit, tally, seed, n):
+    tally["random circuits as OpenQASM between us and Qiskit"] += 1
     import qiskit.qasm2
     import qiskit.qasm3
 
@@ -152,5 +159,5 @@ def test_symbols_in_qiskits_qasm_3():
 
 
 def test_all_gates_are_in_both():
-    assert {name.lower() for name in GATES} <= set(STANDARD_GATES)
+    assert {name.lower() for name in set(GATES) - OURS_ALONE} <= set(STANDARD_GATES)
     assert "qiskit" in sys.modules

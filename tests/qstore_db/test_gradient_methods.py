@@ -42,7 +42,7 @@ def by_engine(circuit, weights, data):
     return compile_circuit(circuit, OBSERVABLES).expectations(data, weights, dtype="float64")
 
 
-def test_all_methods_agree(capsys):
+def test_all_methods_agree(compared):
     worst = {"shift": 0.0, "difference": 0.0, "float32": 0.0}
     for seed in range(METHODS):
         rng = np.random.default_rng(seed)
@@ -60,8 +60,7 @@ def test_all_methods_agree(capsys):
             error = max(np.abs(by_weight - adjoint.weights).max(), np.abs(by_data - adjoint.data).max())
             worst[name] = max(worst[name], float(error))
         worst["float32"] = max(worst["float32"], float(np.abs(single.weights - adjoint.weights).max()))
-    with capsys.disabled():
-        print(f"\n{METHODS} circuits of every gate, largest difference from the adjoint gradient: {worst}")
+    compared(f"{METHODS} circuits of every gate, largest difference from the adjoint gradient: {worst}")
     assert worst["shift"] < 1e-11
     assert worst["difference"] < 1e-7
     assert worst["float32"] < 1e-4

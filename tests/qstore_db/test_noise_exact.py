@@ -1,5 +1,7 @@
 """Exact noise against Cirq's density matrix simulator, on random asymmetric circuits with random noise."""
 
+from functools import partial
+
 import cirq
 import numpy as np
 import pytest
@@ -17,9 +19,16 @@ from qstore_db.simulation.noisy_plan import compile_noisy
 from qstore_db.simulation.plan import compile_circuit
 
 WEIGHTS, COLUMNS, CIRCUITS = 4, 3, 70
+
+
+def matrix_gate(name, *angles):
+    return cirq.MatrixGate(GATES[name].matrices(*np.array(angles)[:, None])[0])
+
+
 FIXED = {
     "H": cirq.H, "X": cirq.X, "Y": cirq.Y, "Z": cirq.Z, "S": cirq.S, "SDG": cirq.S**-1, "T": cirq.T, "TDG": cirq.T**-1,
-    "CX": cirq.CNOT, "CZ": cirq.CZ, "SWAP": cirq.SWAP,
+    "CX": cirq.CNOT, "CZ": cirq.CZ, "SWAP": cirq.SWAP, "ISWAP": cirq.ISWAP, "ISWAPDG": cirq.ISWAP**-1,
+    "CCX": cirq.CCX, "CSWAP": cirq.CSWAP,
 }  # fmt: skip
 TURNED = {
     "RX": cirq.rx, "RY": cirq.ry, "RZ": cirq.rz, "P": lambda t: cirq.ZPowGate(exponent=t / np.pi),
@@ -28,7 +37,8 @@ TURNED = {
     "RZZ": lambda t: cirq.ZZPowGate(exponent=t / np.pi, global_shift=-0.5),
     "CRX": lambda t: cirq.ControlledGate(cirq.rx(t)), "CRY": lambda t: cirq.ControlledGate(cirq.ry(t)),
     "CRZ": lambda t: cirq.ControlledGate(cirq.rz(t)),
-    "U": lambda *angles: cirq.MatrixGate(GATES["U"].matrices(*np.array(angles)[:, None])[0]),
+    "CP": lambda t: cirq.CZPowGate(exponent=t / np.pi),
+    **{name: partial(matrix_gate, name) for name in ("U", "GPI", "GPI2", "MS")},
 }  # fmt: skip
 
 CORRELATED = np.linalg.qr(np.random.default_rng(5).normal(size=(8, 8)))[0][:, :4].reshape(2, 4, 4)
@@ -71,7 +81,7 @@ def random_noise(rng, n):
         places = (
             [tuple(rng.permutation(n)[: channel.n_qubits].tolist()) for _ in range(6)] if rng.random() < 0.3 else None
         )
-        gates = list(rng.choice([name for name, gate in GATES.items() if gate.qubits >= channel.n_qubits], 8))
+        gates = list(rng.choice([name for name, gate in GATES.items() if channel.n_qubits == 1 or gate.qubits == 2], 8))
         rules.append(NoiseRule(channel, gates=gates if rng.random() < 0.4 else None, places=places if n > 1 else None))
     readout = {0: ReadoutError(0.1, 0.03), n - 1: ReadoutError(0.02)} if rng.random() < 0.5 else None
     return NoiseModel(rules, readout=readout)

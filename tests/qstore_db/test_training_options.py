@@ -51,8 +51,8 @@ def test_what_is_out_of_range_is_named(wrong):
 
 
 def test_unknown_and_doubled_options_are_refused():
-    with pytest.raises(InvalidArgumentError, match="no training option 'shots'"):
-        TrainingOptions.from_options({"shots": 100})
+    with pytest.raises(InvalidArgumentError, match="no training option 'shorts'"):
+        TrainingOptions.from_options({"shorts": 100})
     with pytest.raises(InvalidArgumentError, match="given twice"):
         TrainingOptions.from_options({"epochs": 1, "n_epochs": 1})
 

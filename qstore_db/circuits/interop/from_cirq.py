@@ -9,7 +9,7 @@ from numbers import Complex
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qstore_db.circuits.circuit import Circuit, Operation
-from qstore_db.circuits.controlled import controlled, controlled_phase
+from qstore_db.circuits.controlled import controlled
 from qstore_db.circuits.parameters import Angle, angle
 from qstore_db.circuits.symbol_names import symbol_named
 from qstore_db.errors import InvalidCircuitError, MissingDependencyError
@@ -26,9 +26,9 @@ _PHASE_GATES = {1.0: "Z", 0.5: "S", -0.5: "SDG", 0.25: "T", -0.25: "TDG"}
 def from_cirq(circuit: cirq.Circuit, qubits: Sequence[cirq.Qid] | None = None) -> Circuit:
     """The same unitary up to a global phase.
 
-    Powers of X, Y, Z, XX, YY, ZZ, CX and CZ, H, SWAP, identities, and any of these under one control are translated
-    gate by gate; every other gate by Cirq's own decomposition, which is exact. SymPy symbols named w0, x0 … become
-    weights and data columns; angles must be linear in them.
+    Powers of X, Y, Z, XX, YY, ZZ, CX and CZ, H, SWAP, ISWAP, CCX, CSWAP, identities, and any of these under one control
+    are translated gate by gate; every other gate by Cirq's own decomposition, which is exact. SymPy symbols named w0,
+    x0 … become weights and data columns; angles must be linear in them.
 
     Args:
         circuit: Without measurement, classical control and noise.
@@ -80,6 +80,8 @@ def _gate(cirq: Any, gate: Any, on: tuple[int, ...]) -> _Translated | None:
         return (), Angle()
     if isinstance(gate, cirq.GlobalPhaseGate) and isinstance(gate.coefficient, Complex):
         return (), angle(cmath.phase(gate.coefficient))
+    if isinstance(gate, cirq.CSwapGate):
+        return (Operation("CSWAP", on),), Angle()
     if isinstance(gate, cirq.ControlledGate):
         return _controlled(cirq, gate, on)
     return _power(cirq, gate, on) if isinstance(gate, cirq.EigenGate) else None
@@ -98,11 +100,15 @@ def _power(cirq: Any, gate: Any, on: tuple[int, ...]) -> _Translated | None:
     for letter in "XYZ":
         if isinstance(gate, getattr(cirq, f"{letter}{letter}PowGate")):
             return _rotation(f"R{letter}{letter}", turns, extra, on)
+    if isinstance(gate, cirq.ISwapPowGate) and gate.exponent == -1:
+        return (Operation("ISWAPDG", on),), extra
     for kind, name in (
         (cirq.HPowGate, "H"),
         (cirq.CXPowGate, "CX"),
         (cirq.CZPowGate, "CZ"),
         (cirq.SwapPowGate, "SWAP"),
+        (cirq.ISwapPowGate, "ISWAP"),
+        (cirq.CCXPowGate, "CCX"),
     ):
         if isinstance(gate, kind) and whole:
             return (Operation(name, on),), extra
@@ -110,7 +116,7 @@ def _power(cirq: Any, gate: Any, on: tuple[int, ...]) -> _Translated | None:
         # X^t is e^{iπt/2} RX(πt); the phase shows under the control.
         return (Operation("P", on[:1], (turns * 0.5,)), Operation("CRX", on, (turns,))), extra
     if isinstance(gate, cirq.CZPowGate):
-        return controlled_phase(turns, *on), extra
+        return (Operation("CP", on, (turns,)),), extra
     return None
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qstore_db.circuits.circuit import Circuit
+from qstore_db.circuits.composite import parts
 from qstore_db.circuits.parameters import Angle
+from qstore_db.circuits.standard_gates import OURS_ALONE
 from qstore_db.circuits.symbol_names import symbol_name
 from qstore_db.errors import MissingDependencyError
 
@@ -41,7 +43,9 @@ def to_qiskit(circuit: Circuit) -> qiskit.QuantumCircuit:
             total = total + term.scale * parameters[name]
         return total
 
-    for operation in circuit.operations:
+    for operation in (
+        part for one in circuit.operations for part in (parts(one) if one.gate in OURS_ALONE else (one,))
+    ):
         # Qiskit names its methods as OpenQASM names the gates: ours in lower case.
         getattr(out, operation.gate.lower())(*(value(given) for given in operation.angles), *operation.qubits)
     return out

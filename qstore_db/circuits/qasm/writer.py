@@ -13,13 +13,25 @@ from qstore_db.circuits.parameters import Angle, Weight
 from qstore_db.circuits.symbol_names import symbol_name
 from qstore_db.errors import InvalidArgumentError, InvalidCircuitError
 
-_NAMES: Final = {2: {"P": "u1", "U": "u3"}, 3: {"U": "U"}}
+_NAMES: Final = {2: {"P": "u1", "U": "u3", "CP": "cu1"}, 3: {"U": "U"}}
 """Where the standard library's name is not ours in lower case."""
 
-_NOT_INCLUDED: Final = {2: ("RYY",), 3: ("RXX", "RYY", "RZZ")}
+_NOT_INCLUDED: Final = {
+    2: ("RYY", "ISWAP", "ISWAPDG", "GPI", "GPI2", "MS"),
+    3: ("RXX", "RYY", "RZZ", "ISWAP", "ISWAPDG", "GPI", "GPI2", "MS"),
+}
 """Gates that the standard library lacks and the text therefore defines."""
 
 _TO_Z: Final = {"RXX": ("h {0};", "h {0};"), "RYY": ("sdg {0}; h {0};", "h {0}; s {0};"), "RZZ": ("", "")}
+_WRITTEN_OUT: Final = {
+    "ISWAP": "gate iswap a, b { s a; s b; h a; cx a, b; cx b, a; h b; }",
+    "ISWAPDG": "gate iswapdg a, b { h b; cx b, a; cx a, b; h a; sdg a; sdg b; }",
+    "GPI": "gate gpi(phi) a { x a; rz(2*phi) a; }",
+    "GPI2": "gate gpi2(phi) a { rz(-phi) a; rx(pi/2) a; rz(phi) a; }",
+    "MS": "gate ms(phi, psi, theta) a, b"
+    " { rz(-phi) a; rz(-psi) b; h a; h b; cx a, b; rz(theta) b; cx a, b; h a; h b; rz(phi) a; rz(psi) b; }",
+}
+"""Angles in radians, as everywhere here; IonQ's own texts have turns."""
 
 
 def to_qasm(circuit: Circuit, version: Literal[2, 3] = 3) -> str:
@@ -76,6 +88,8 @@ def _symbols(circuit: Circuit) -> set[tuple[tuple[bool, int], str]]:
 
 
 def _definition(gate: str) -> str:
+    if gate in _WRITTEN_OUT:
+        return _WRITTEN_OUT[gate]
     before, after = (" ".join(text.format(qubit) for qubit in "ab" if text) for text in _TO_Z[gate])
     body = " ".join(part for part in (before, "cx a, b; rz(theta) b; cx a, b;", after) if part)
     return f"gate {gate.lower()}(theta) a, b {{ {body} }}"

@@ -23,7 +23,7 @@ def fourier(n_qubits: int, *, swaps: bool = True) -> Circuit:
 
     Example:
         >>> [operation.gate for operation in fourier(2).operations]
-        ['H', 'P', 'CRZ', 'H', 'SWAP']
+        ['H', 'CP', 'H', 'SWAP']
     """
     operations: list[Operation] = []
     for qubit in range(n_qubits):

@@ -1,0 +1,1 @@
+"""Overlaps of quantum states, estimated by circuits, and the kernel matrices made of them."""
