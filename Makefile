@@ -37,6 +37,8 @@ check: lint types test ## what CI runs
 
 bench: $(VENV)/.ready  ## search, training, durability and noise, beside what is installed
 	$(BIN)/python benchmarks/ann.py
+	$(BIN)/python benchmarks/build.py
+	$(BIN)/python benchmarks/churn.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/noise.py
@@ -49,6 +51,7 @@ $(PEERS)/.ready: benchmarks/peers.txt pyproject.toml
 bench-peers: $(PEERS)/.ready ## beside PennyLane and others, in an environment of their own
 	$(PEERS)/bin/python benchmarks/ann.py --peers
 	$(PEERS)/bin/python benchmarks/training.py --peers
+	$(PEERS)/bin/python benchmarks/noise.py --peers
 
 clean:            ## remove both environments and all caches
 	rm -rf $(VENV) $(PEERS) demo-out .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -1,13 +1,19 @@
 """Nearest neighbours: Q-Store beside raw hnswlib, or beside all embedded peers, in one run, interleaved, on one core.
 
-    python benchmarks/ann.py [--peers [NAME …]] [--data DIRECTORY] [--rows N] [--queries N] [--rounds N] [--json PATH]
+    python benchmarks/ann.py [--peers [NAME …]] [--data DIRECTORY] [--rows N] [--dimension D] [--queries N]
+                             [--rounds N] [--work million] [--json PATH]
 
-Data is Fashion-MNIST (60,000 × 784) where its two files are found, seeded clustered Gaussians otherwise; the table
-says which. Every hit carries id, label and price. Times are CPU time of this process per query, one query a call, the
-median of the rounds, engines taking turns within each; the batch is wall clock on all cores. Other work on the machine
-moves the absolute figures, so read the ratios. Equal recall: everybody runs at several breadths, and Q-Store is
-compared with a peer's speed interpolated (in logarithms) at the recall that Q-Store reached. Filters are measured with
-a condition that was asked before (cached) and with one that never was (fresh).
+Data is Fashion-MNIST (60,000 × 784) where its two files are found and no dimension is given, seeded clustered Gaussians
+otherwise; the table says which. Every hit carries id, label and price. Times are CPU time of this process per query,
+one query a call, the median of the rounds, engines taking turns within each; the batch is wall clock on all cores.
+Other work on the machine moves the absolute figures, so read the ratios.
+
+Every engine has four settings. Which one counts is chosen on every second query, the quickest that finds 0.99 of the
+neighbours, and reported on the others. Filters are measured with a condition that was asked before (cached) and with
+one that never was (fresh), each with its own choice.
+
+``--work million`` builds, searches and opens a directory of 1,000,000 × 128 (``--rows``, ``--dimension``) beside raw
+hnswlib, and shows how cost grows from a tenth of the rows.
 
 Without ``--peers`` only raw hnswlib is beside Q-Store. A peer that is not installed is named and left out:
 ``make bench-peers`` installs those of ``benchmarks/peers.txt``.
@@ -24,29 +30,30 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 import argparse
 import itertools
 import json
-import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from ann_peers import Filter, Hits, Hnswlib, Peer, Rows, Workplace, available
+from ann_data import TOP_K, Data, load
+from ann_million import million
+from ann_peers import Filter, Hits, Hnswlib, Peer, Workplace, available
+from ann_timing import Measured, Part, Search, at_recall, compared, recall, timed
 from numpy.typing import NDArray
 
 from qstore_db.collection import Collection
 from qstore_db.database import QuantumDatabase
+from storage_engine import compiled_code
 from storage_engine.index.codes import encode
 from storage_engine.index.graph import Graph
 from storage_engine.index.walker import Walker
 from storage_engine.schema import Metric
 from storage_engine.vectors.distance import exact_top_k
 
-TOP_K = 10
 EFS = (20, 40, 80, 160)
-ENOUGH = 0.99
+FILTERED_QUERIES = 200
 FILTERS = (
     Filter("price < 1 %", below=0.01),
     Filter("price < 10 %", below=0.1),
@@ -54,98 +61,10 @@ FILTERS = (
     Filter("label = 3", labels=(3,)),
     Filter("labels 1-5", labels=(1, 2, 3, 4, 5)),
 )
-Search = Callable[[NDArray[np.float32]], Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Rows, queries and the ids of the true neighbours of each query."""
-
-    name: str
-    rows: Rows
-    queries: NDArray[np.float32]
-    neighbours: list[list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One engine at one setting."""
-
-    engine: str
-    work: str
-    microseconds: float
-    recall: float
-
-
-def load(directory: Path, rows: int | None, queries: int) -> Data:
-    images, known = directory / "fashion_mnist.npz", directory / "fashion_mnist_neighbors.npy"
-    truth = None
-    if images.exists():
-        with np.load(images, allow_pickle=False) as file:
-            x = file["x_train"].reshape(len(file["x_train"]), -1).astype(np.float32)
-            q = file["x_test"].reshape(len(file["x_test"]), -1).astype(np.float32)[:queries]
-            labels = file["y_train"].astype(np.int64)
-        name = "Fashion-MNIST"
-        if rows is not None and rows < len(x):
-            x, labels, name = x[:rows], labels[:rows], f"Fashion-MNIST, first {rows} rows"
-        elif known.exists():
-            truth = np.load(known, allow_pickle=False)[: len(q), :TOP_K]
-    else:
-        x, q, labels = clustered(rows or 60_000, queries)
-        name = f"made up: {len(x)} rows of 100 Gaussian clusters, 128 dimensions, seed 0 (no files in {directory})"
-    if truth is None:
-        truth = np.array([exact_top_k(query, x, TOP_K, Metric.L2).positions for query in q])
-    ids = [f"item-{row:06d}" for row in range(len(x))]
-    prices = np.random.default_rng(0).random(len(x))
-    return Data(name, Rows(x, ids, labels, prices), q, [[ids[row] for row in one] for one in truth])
-
-
-def clustered(rows: int, queries: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Points of 100 clusters, each spread along 16 directions of its own."""
-    g = np.random.default_rng(0)
-    centres, directions = 0.6 * g.normal(size=(100, 128)), g.normal(size=(100, 16, 128)) / 4
-    labels = g.integers(0, 100, rows + queries)
-    points = np.empty((rows + queries, 128), np.float32)
-    for label in range(100):
-        of_label = np.flatnonzero(labels == label)
-        spread = g.normal(size=(len(of_label), 16)) @ directions[label]
-        points[of_label] = centres[label] + spread + 0.1 * g.normal(size=(len(of_label), 128))
-    return points[:rows], points[rows:], labels[:rows] % 10
-
-
-def timed(
-    runs: dict[str, Search], queries: NDArray[np.float32], rounds: int
-) -> dict[str, tuple[float, list[Sequence[str]]]]:
-    """CPU microseconds a query, median of the rounds, and the ids found; engines take turns within each round."""
-    spent: dict[str, list[float]] = {name: [] for name in runs}
-    found: dict[str, list[Sequence[str]]] = {}
-    for _ in range(rounds):
-        for name, search in runs.items():
-            for query in queries[:50]:
-                search(query)  # its own steady state of the caches
-            start = time.process_time()
-            found[name] = [search(query) for query in queries]
-            spent[name].append((time.process_time() - start) / len(queries) * 1e6)
-    return {name: (statistics.median(spent[name]), found[name]) for name in runs}
-
-
-def recall(found: Sequence[Sequence[str]], truth: Sequence[Sequence[str]]) -> float:
-    return float(np.mean([len(set(f) & set(t)) / len(t) for f, t in zip(found, truth, strict=True) if len(t)]))
-
-
-def at_recall(peer: Sequence[Measured], wanted: float) -> float | None:
-    """The peer's microseconds at a recall, between its two nearest settings; ``None`` beyond its range."""
-    points = sorted((one.recall, one.microseconds) for one in peer)
-    for (low, fast), (high, slow) in itertools.pairwise(points):
-        if low <= wanted <= high:
-            scale = [math.log(1 - share + 1e-9) for share in (low, wanted, high)]
-            share = 0.0 if high == low else (scale[0] - scale[1]) / (scale[0] - scale[2])
-            return float(math.exp((1 - share) * math.log(fast) + share * math.log(slow)))
-    return None
-
-
-def stored(db: QuantumDatabase, data: Data) -> tuple[Collection, float]:
-    """The rows in a collection, graph built; seconds of wall clock."""
+def stored(db: QuantumDatabase, data: Data) -> tuple[Collection, float, float]:
+    """The rows in a collection with its graph; seconds of wall clock for that, and for the graphs of the labels."""
     start = time.perf_counter()
     rows = data.rows
     items = db.create_collection("items", dimension=rows.vectors.shape[1], metric="l2")
@@ -154,7 +73,9 @@ def stored(db: QuantumDatabase, data: Data) -> tuple[Collection, float]:
         metadata = {"label": rows.labels[part], "price": rows.prices[part]}
         items.insert(rows.ids[part], rows.vectors[part], metadata=metadata)
     items.build_graph()
-    return items, time.perf_counter() - start
+    built = time.perf_counter()
+    items.build_filter_graph("label")
+    return items, built - start, time.perf_counter() - built
 
 
 def with_metadata(items: Collection, query: NDArray[np.float32], **wish: object) -> list[str]:
@@ -171,7 +92,19 @@ def ids_of(hits: Hits) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    data = load(options.data, options.rows, options.queries)
+    compiled_code.process.load()
+    lines: list[dict[str, object]] = []
+    if options.work == "million":
+        lines = million(options.rows or 1_000_000, options.dimension or 128, min(options.queries, 400))
+    else:
+        lines = beside(options)
+    if options.json:
+        Path(options.json).write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    return 0
+
+
+def beside(options: argparse.Namespace) -> list[dict[str, object]]:
+    data = load(options.data, options.rows, options.queries, options.dimension)
     shape = data.rows.vectors.shape
     print(f"{data.name}: {shape[0]} × {shape[1]}, {len(data.queries)} queries, top {TOP_K}, one core")
     classes, missing = available(options.peers) if options.peers is not None else ([Hnswlib], {})
@@ -184,17 +117,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             start = time.perf_counter()
             peers.append(kind(data.rows, TOP_K, directory))
             lines.append(line(kind.name, "build", "time", time.perf_counter() - start, "s"))
-        items, seconds = stored(db, data)
+        items, seconds, more = stored(db, data)
         lines.append(line("q-store", "build", "time", seconds, "s"))
+        lines.append(line("q-store", "build of graphs for 10 labels", "time", more, "s"))
         for one in lines:
-            print(f"build, all cores: {one['engine']} {one['value']:.1f} s")
+            print(f"{one['work']}, all cores: {one['engine']} {one['value']:.1f} s")
         lines += unfiltered(data, peers, items, options.rounds)
+        lines += widths(data, peers[0], items, options.rounds)
         lines += batch(data, peers[0], items, options.rounds)
         lines += scans(data, options.rounds)
         lines += filtered(data, peers, items, options.rounds)
-    if options.json:
-        Path(options.json).write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
-    return 0
+        lines += never_short(data, items, options.short)
+    return lines
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -202,70 +136,107 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--peers", nargs="*", metavar="NAME", help="beside all peers that are installed, or these")
     parser.add_argument("--data", type=Path, default=beside, help=f"directory of fashion_mnist.npz (default {beside})")
-    parser.add_argument("--rows", type=int, help="only the first so many rows")
+    parser.add_argument("--rows", type=int, help="only the first so many rows; made up ones with --dimension")
+    parser.add_argument("--dimension", type=int, help="make up rows of so many numbers")
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--short", type=int, default=5000, help="random filters to look for short answers with")
+    parser.add_argument("--work", choices=["million"], help="one large directory instead of the tables")
     parser.add_argument("--json", help="write one JSON object a figure to this file")
     options = parser.parse_args(arguments)
-    if (options.rows is not None and options.rows < 2_000) or options.queries < 1 or options.rounds < 1:
-        parser.error("--rows must be at least 2000, --queries and --rounds at least 1")
+    if (options.rows is not None and options.rows < 2_000) or options.queries < 4 or options.rounds < 1:
+        parser.error("--rows must be at least 2000, --queries at least 4, --rounds at least 1")
     return options
 
 
 def unfiltered(data: Data, peers: Sequence[Peer], items: Collection, rounds: int) -> list[dict[str, object]]:
-    measured = []
-    for place, ef in enumerate(EFS):
-        runs: dict[str, Search] = {}
-        for peer in peers:
-            if place < len(peer.efs):
-                runs[peer.name] = lambda q, peer=peer, ef=peer.efs[place]: ids_of(peer.query(q, ef))
-        runs["q-store"] = lambda q, ef=ef: with_metadata(items, q, ef=ef)
-        runs["q-store, ids only"] = lambda q, ef=ef: items.query(q, TOP_K, ef=ef, include=[]).ids
-        for name, (spent, found) in timed(runs, data.queries, rounds).items():
-            breadth = next((peer.efs[place] for peer in peers if peer.name == name), ef)
-            measured.append(Measured(name, f"ef {breadth}", spent, recall(found, data.neighbours)))
-    names = [peer.name for peer in peers]
-    header = " ".join(f"{'× ' + name:>13}" for name in names)
-    print(f"\n{'engine':18} {'setting':8} {'µs':>8} {'queries/s':>10} {'recall':>7} at equal recall: {header}")
+    engines: dict[str, dict[str, Search]] = {
+        peer.name: {f"ef {ef}": lambda q, peer=peer, ef=ef: ids_of(peer.query(q, ef)) for ef in peer.efs}
+        for peer in peers
+    }
+    engines["q-store"] = {f"ef {ef}": lambda q, ef=ef: with_metadata(items, q, ef=ef) for ef in EFS}
+    engines["q-store, ids only"] = {
+        f"ef {ef}": lambda q, ef=ef: items.query(q, TOP_K, ef=ef, include=[]).ids
+        for ef in EFS  # type: ignore[union-attr]
+    }
+    measured = compared(engines, Part(data.queries, data.neighbours), rounds)
+    return table("unfiltered", measured, "q-store")
+
+
+def table(work: str, measured: Sequence[Measured], ours: str, road: str = "") -> list[dict[str, object]]:
+    """Prints engines beside each other; ``×``: how many times as long as ours takes."""
+    own = next(one.microseconds for one in measured if one.engine == ours)
+    print(f"\n{work:28} {'setting':8} {'µs':>9} {'queries/s':>10} {'recall':>7} {'short':>6} {'×':>7}  {road}")
     lines = []
-    for one in sorted(measured, key=lambda item: (item.engine, item.recall)):
+    for one in measured:
+        ratio = one.microseconds / own
+        print(
+            f"{one.engine:28} {one.setting:8} {one.microseconds:9.1f} {1e6 / one.microseconds:10.0f} "
+            f"{one.recall:7.4f} {one.short:6d} {ratio:7.2f}"
+        )
         lines += [
-            line(one.engine, one.work, "time", one.microseconds, "us"),
-            line(one.engine, one.work, "recall", one.recall, "share"),
+            line(one.engine, work, "time", one.microseconds, "us"),
+            line(one.engine, work, "recall", one.recall, "share"),
+            line(one.engine, work, "short answers", one.short, "queries"),
         ]
-        ratios = []
-        for name in names if one.engine.startswith("q-store") else ():
-            theirs = at_recall([other for other in measured if other.engine == name], one.recall)
-            ratios.append("beyond" if theirs is None else f"{theirs / one.microseconds:.2f}")
-            if theirs is not None:
-                ratio = theirs / one.microseconds
-                lines.append(line(one.engine, one.work, f"speed at equal recall / {name}", ratio, "ratio"))
-        shown = " ".join(f"{ratio:>13}" for ratio in ratios)
-        rate = 1e6 / one.microseconds
-        print(f"{one.engine:18} {one.work:8} {one.microseconds:8.1f} {rate:10.0f} {one.recall:7.4f} {'':16} {shown}")
+        if not one.engine.startswith("q-store"):
+            lines.append(line(ours, work, f"speed / {one.engine}", ratio, "ratio"))
+    return lines
+
+
+def widths(data: Data, peer: Peer, items: Collection, rounds: int) -> list[dict[str, object]]:
+    """Width by width beside raw hnswlib, and at equal recall."""
+    if not isinstance(peer, Hnswlib):
+        return []
+    theirs, ours = [], []
+    for ef in EFS:
+        runs: dict[str, Search] = {
+            "hnswlib": lambda q, ef=ef: ids_of(peer.query(q, ef)),
+            "q-store": lambda q, ef=ef: with_metadata(items, q, ef=ef),
+        }
+        for name, (spent, found) in timed(runs, data.queries, rounds).items():
+            one = Measured(name, f"ef {ef}", spent, recall(found, data.neighbours))
+            (theirs if name == "hnswlib" else ours).append(one)
+    print(f"\n{'width':8} {'hnswlib, µs (recall)':>22} {'q-store':>18} {'×':>6} {'× at equal recall':>18}")
+    lines = []
+    for before, one in zip(theirs, ours, strict=True):
+        equal = at_recall(theirs, one.recall)
+        shown = "beyond" if equal is None else f"{equal / one.microseconds:.2f}"
+        print(
+            f"{one.setting:8} {before.microseconds:13.1f} ({before.recall:.4f}) {one.microseconds:9.1f} "
+            f"({one.recall:.4f}) {before.microseconds / one.microseconds:6.2f} {shown:>18}"
+        )
+        lines.append(line("q-store", one.setting, "time", one.microseconds, "us"))
+        lines.append(line("q-store", one.setting, "recall", one.recall, "share"))
+        lines.append(line("q-store", one.setting, "speed / hnswlib", before.microseconds / one.microseconds, "ratio"))
+        if equal is not None:
+            lines.append(
+                line("q-store", one.setting, "speed at equal recall / hnswlib", equal / one.microseconds, "ratio")
+            )
     return lines
 
 
 def batch(data: Data, peer: Peer, items: Collection, rounds: int) -> list[dict[str, object]]:
-    """All queries in one call, all cores, wall clock."""
+    """All queries in one call, all cores, wall clock, with label and price of every hit."""
     if not isinstance(peer, Hnswlib):
         return []
     cores = os.cpu_count() or 1
-    theirs, ours = [], []
+    spent: dict[str, list[float]] = {"hnswlib": [], "q-store": []}
     for _ in range(rounds):
         start = time.perf_counter()
         found = [ids_of(hits) for hits in peer.batch(data.queries, 40, cores)]
-        theirs.append(time.perf_counter() - start)
+        spent["hnswlib"].append(time.perf_counter() - start)
         start = time.perf_counter()
-        own = [hits.ids for hits in items.query(data.queries, TOP_K, ef=40, include=[])]  # type: ignore[union-attr]
-        ours.append(time.perf_counter() - start)
+        own = [hits.to_pydict()["id"] for hits in items.query(data.queries, TOP_K, ef=40)]  # type: ignore[union-attr]
+        spent["q-store"].append(time.perf_counter() - start)
     count = len(data.queries)
-    rates = [count / statistics.median(times) for times in (theirs, ours)]
+    rates = [count / statistics.median(times) for times in spent.values()]
     shares = [recall(one, data.neighbours) for one in (found, own)]
+    print(f"\nbatch of {count} on {cores} cores at ef 40, with metadata, queries/s (recall):")
     print(
-        f"\nbatch of {count} on {cores} cores at ef 40, queries/s (recall): hnswlib {rates[0]:.0f} ({shares[0]:.4f}), "
+        f"hnswlib {rates[0]:.0f} ({shares[0]:.4f}), q-store {rates[1]:.0f} ({shares[1]:.4f}): "
+        f"{rates[1] / rates[0]:.2f} ×"
     )
-    print(f"q-store {rates[1]:.0f} ({shares[1]:.4f}): {rates[1] / rates[0]:.2f} ×")
     return [line("q-store", f"batch of {count}", "speed / hnswlib", rates[1] / rates[0], "ratio")]
 
 
@@ -317,67 +288,52 @@ def scans(data: Data, rounds: int) -> list[dict[str, object]]:
 
 
 def filtered(data: Data, peers: Sequence[Peer], items: Collection, rounds: int) -> list[dict[str, object]]:
-    """Each engine at its quickest setting that reaches the wanted recall, or at its best one."""
-    queries = data.queries[:200]
+    queries = data.queries[:FILTERED_QUERIES]
     lines: list[dict[str, object]] = []
-    print(f"\n{'filter':13} {'engine':16} {'setting':8} {'µs':>9} {'queries/s':>10} {'recall':>7} {'short':>6}  road")
     for condition in FILTERS:
         mask = condition.mask(data.rows)
         truth = [
             [data.rows.ids[row] for row in exact_top_k(q, data.rows.vectors, TOP_K, Metric.L2, None, mask).positions]
             for q in queries
         ]
-        settings: dict[str, dict[str, Search]] = {}
-        for peer in peers:
-            settings[peer.name] = {
+        engines: dict[str, dict[str, Search]] = {
+            peer.name: {
                 f"ef {ef}": lambda q, peer=peer, ef=ef, condition=condition: ids_of(peer.filtered(q, ef, condition))
                 for ef in peer.filter_efs
             }
+            for peer in peers
+        }
         fresh = itertools.count(1)
-        settings["q-store cached"] = {
-            f"ef {ef}" if ef else "default": lambda q, ef=ef, condition=condition: with_metadata(
-                items, q, where=condition.sql, **({"ef": ef} if ef else {})
-            )
-            for ef in (None, 40, 80)
+        wishes: dict[str, dict[str, object]] = {"default": {}, **{f"ef {ef}": {"ef": ef} for ef in (40, 80, 160)}}
+        engines["q-store cached"] = {
+            name: lambda q, wish=wish, condition=condition: with_metadata(items, q, where=condition.sql, **wish)
+            for name, wish in wishes.items()
         }
-        settings["q-store fresh"] = {
-            f"ef {ef}" if ef else "default": lambda q, ef=ef, condition=condition, fresh=fresh: with_metadata(
-                items, q, where=f"{condition.sql} AND price < {1 + next(fresh)}", **({"ef": ef} if ef else {})
+        engines["q-store fresh"] = {
+            name: lambda q, wish=wish, condition=condition, fresh=fresh: with_metadata(
+                items, q, where=f"{condition.sql} AND price < {1 + next(fresh)}", **wish
             )
-            for ef in (None, 40, 80)
+            for name, wish in wishes.items()
         }
-        best: dict[str, Measured] = {}
-        runs = {f"{name}|{how}": search for name, ways in settings.items() for how, search in ways.items()}
-        shorts: dict[str, int] = {}
-        for label, (spent, found) in timed(runs, queries, max(1, rounds // 2)).items():
-            name, how = label.split("|")
-            one = Measured(name, how, spent, recall(found, truth))
-            shorts[label] = sum(len(f) < len(t) for f, t in zip(found, truth, strict=True))
-            kept = best.get(name)
-            good, was = one.recall >= ENOUGH, kept is not None and kept.recall >= ENOUGH
-            if kept is None or (good, -one.microseconds if good else one.recall) > (
-                was,
-                -kept.microseconds if was else kept.recall,
-            ):
-                best[name] = one
-        road = items.query(queries[0], TOP_K, where=condition.sql)
-        for name, one in best.items():
-            short = shorts[f"{name}|{one.work}"]
-            shown = road.strategy if name.startswith("q-store") else ""  # type: ignore[union-attr]
-            rate = 1e6 / one.microseconds
-            print(
-                f"{condition.name:13} {name:16} {one.work:8} {one.microseconds:9.1f} {rate:10.0f} "
-                f"{one.recall:7.4f} {short:6d}  {shown}"
-            )
-            lines += [
-                line(name, condition.name, "time", one.microseconds, "us"),
-                line(name, condition.name, "recall", one.recall, "share"),
-                line(name, condition.name, "short answers", short, "queries"),
-            ]
-            if not name.startswith("q-store"):
-                ratio = one.microseconds / best["q-store cached"].microseconds
-                lines.append(line("q-store cached", condition.name, f"speed / {name}", ratio, "ratio"))
+        measured = compared(engines, Part(queries, truth), max(1, rounds // 2))
+        hits = items.query(queries[0], TOP_K, where=condition.sql)
+        lines += table(condition.name, measured, "q-store cached", hits.strategy)  # type: ignore[union-attr]
     return lines
+
+
+def never_short(data: Data, items: Collection, filters: int) -> list[dict[str, object]]:
+    """Random filters from 0.01 % to 100 % of the rows, by price or by label and price: no answer may be short."""
+    g = np.random.default_rng(1)
+    short = 0
+    for number in range(filters):
+        below = float(10 ** g.uniform(-4, 0))
+        labels = g.permutation(10)[: g.integers(1, 6)].tolist() if number % 2 else list(range(10))
+        matching = int(np.count_nonzero(np.isin(data.rows.labels, labels) & (data.rows.prices < below)))
+        where = f"price < {below!r}" + (f" AND label in ({','.join(map(str, labels))})" if number % 2 else "")
+        hits = items.query(data.queries[number % len(data.queries)], TOP_K, where=where, include=[])
+        short += len(hits) != min(TOP_K, matching)
+    print(f"\nshort answers in {filters} random filters from 0.01 % to 100 %: {short}")
+    return [line("q-store", f"{filters} random filters", "short answers", short, "queries")]
 
 
 def line(engine: str, work: str, metric: str, value: float, unit: str) -> dict[str, object]:

@@ -58,7 +58,7 @@ class Peer(ABC):
     name = ""
     module = ""
     efs: tuple[int, ...] = (20, 40, 80, 160)
-    filter_efs: tuple[int, ...] = (40, 160)
+    filter_efs: tuple[int, ...] = (40, 80, 160, 320)
 
     def __init__(self, rows: Rows, top_k: int, directory: Path) -> None:
         self.rows, self.top_k, self.directory = rows, top_k, directory
@@ -162,7 +162,7 @@ class Zvec(Peer):
     name = "zvec"
     module = "zvec"
     efs = (16, 32, 64, 128)
-    filter_efs = (64, 256)
+    filter_efs = (32, 64, 128, 256)
 
     def build(self) -> None:
         z = self.zvec = importlib.import_module("zvec")
@@ -206,7 +206,7 @@ class QdrantEdge(Peer):
     name = "qdrant edge"
     module = "qdrant_edge"
     efs = (16, 32, 64, 128)
-    filter_efs = (64, 256)
+    filter_efs = (32, 64, 128, 256)
 
     def build(self) -> None:
         q = self.qdrant = importlib.import_module("qdrant_edge")
@@ -260,8 +260,8 @@ class QdrantEdge(Peer):
 class Lance(Peer):
     name = "lancedb"
     module = "lancedb"
-    efs = (40, 100)
-    filter_efs = (40, 160)
+    efs = (20, 40, 80, 160)
+    filter_efs = (40, 80, 160, 320)
 
     def build(self) -> None:
         import pyarrow as pa
@@ -299,8 +299,9 @@ class Lance(Peer):
 class Chroma(Peer):
     name = "chroma"
     module = "chromadb"
-    efs = (80,)  # a stored property of its collection
-    filter_efs = (80,)
+    efs = (20, 40, 80, 160)  # a stored property of its collection, changed when another one is asked for
+    filter_efs = (40, 80, 160, 320)
+    ef = 80
 
     def build(self) -> None:
         chroma = importlib.import_module("chromadb")
@@ -321,6 +322,9 @@ class Chroma(Peer):
             )
 
     def query(self, query: NDArray[np.float32], ef: int, condition: dict[str, Any] | None = None) -> Hits:
+        if ef != self.ef:
+            self.store.modify(configuration={"hnsw": {"ef_search": ef}})
+            self.ef = ef
         found = self.store.query(
             query_embeddings=[query], n_results=self.top_k, where=condition, include=["metadatas", "distances"]
         )

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from ann import load
+from ann_data import load
 from numpy.typing import NDArray
 
 from storage_engine.index.builder import build_graph

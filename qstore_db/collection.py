@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.errors import InvalidArgumentError, InvalidStateError, UnknownIdError
-from qstore_db.functions import state_measurement, state_reading, state_writing, superposed_search
+from qstore_db.functions import group_writing, state_measurement, state_reading, state_writing, superposed_search
 from qstore_db.functions.state_operations import UNCHANGED, Unchanged
-from qstore_db.hits import Hits, hits_of
+from qstore_db.hits import Hits, hit_of, hits_of
+from qstore_db.promise import promised_recall
 from qstore_db.record import Record
 from qstore_db.row_input import (
     MetadataInput,
@@ -22,20 +23,21 @@ from qstore_db.row_input import (
     parse_vectors,
     to_float32,
 )
+from qstore_db.search.records import Records
+from qstore_db.search.target import Target
+from qstore_db.search.verbs import Search
 from qstore_db.states.superposition import VectorsInput, parse_superposition
 from storage_engine.index.nearest import Wish
 from storage_engine.schema import CollectionSchema, Metric
 
 if TYPE_CHECKING:
+    from qstore_db.functions.group_operations import EntangledGroup
     from qstore_db.states.contexts import ContextsInput
     from qstore_db.states.measurement import Measurement
     from query.session import Session
     from storage_engine.batch import PutMode
     from storage_engine.engine import Engine
     from storage_engine.snapshot import CollectionView, Snapshot
-
-RECALL = "recall"
-"""The attribute of a collection's schema that holds its promise."""
 
 _COMPLETE = "give ids, vectors and metadata row by row, or insert each state in a call of its own"
 
@@ -81,6 +83,21 @@ class Collection:
     def metric(self) -> Metric:
         """How vectors are compared; says what scores mean."""
         return self.schema.metric
+
+    @property
+    def dtype(self) -> str:
+        """What is stored of each number: ``float32``, ``float16`` or ``int8``."""
+        return self.schema.dtype.value
+
+    @property
+    def search(self) -> Search:
+        """Searches beyond the nearest k rows: ranges, groups, pages, words; docs/search_verbs.md shows them."""
+        return Search(self._engine, self._session, self._name)
+
+    @property
+    def records(self) -> Records:
+        """Records of several vectors: written, deleted and scored together; docs/search_verbs.md shows them."""
+        return Records(Target(self._engine, self._session, self._name))
 
     def __len__(self) -> int:
         return len(self._view())
@@ -228,7 +245,9 @@ class Collection:
             missing = names[int(np.argmin(slots))]
             raise UnknownIdError(f"no row {missing!r} in {self._name!r}", fix="check the id", value=missing)
         vectors = view.vectors_at(slots)
-        rows = view.metadata_at(slots).to_pylist() if view.columns else [{}] * len(names)
+        values = view.values_at(slots)
+        by_row = zip(*values.values(), strict=True) if values else ([] for _ in names)
+        rows = [dict(zip(values, row, strict=True)) for row in by_row]
         states = state_reading.read_states(snapshot, self._name, names)
         records = []
         for position, identifier in enumerate(names):
@@ -301,10 +320,11 @@ class Collection:
             recall = promised_recall(view.schema)
         if context is None and phases is None and not coherent_only:
             if single:
-                found = [view.search(queries[0], top_k, mask=chosen, exact=exact, ef=ef, recall=recall)]
-            else:
-                found = view.search_many(queries, top_k, mask=chosen, exact=exact, ef=ef, recall=recall)
-            answers = hits_of(view, found, include) if found else []
+                return hit_of(
+                    view, view.search(queries[0], top_k, mask=chosen, exact=exact, ef=ef, recall=recall), include
+                )
+            found = view.search_many(queries, top_k, mask=chosen, exact=exact, ef=ef, recall=recall)
+            answers = hits_of(view, found, include)
         else:
             exact = exact or Wish(1, exact, ef, recall).recall is not None  # promises are about rows, not contexts
             mask = None if chosen is None else chosen.mask
@@ -346,9 +366,62 @@ class Collection:
             self._engine, self._name, id, context, seed=seed, rng=rng, postselect=postselect, collapse=collapse
         )
 
+    def create_entangled_group(
+        self,
+        id: str,  # noqa: A002 - the word users know
+        ids: Sequence[str],
+        correlation_strength: float = 1.0,
+        *,
+        propagate: bool = False,
+    ) -> EntangledGroup:
+        """Entangle stored states: their contexts are drawn together from now on; see docs/states.md.
+
+        Args:
+            id: Name of the group.
+            ids: At least two states of this collection, each in no other group.
+            correlation_strength: r of r·P_max + (1 − r)·ΠP_i, in [0, 1].
+            propagate: Whether an update of one member's probabilities moves the others by r times the change.
+
+        Returns:
+            The group, with the agreement that its members do and can reach.
+
+        Raises:
+            UnknownIdError: No such record.
+            InvalidStateError: A record is no state or is in a group; fewer than two; the strength is out of range.
+            AlreadyExistsError: There is a group of that name.
+        """
+        return group_writing.create_entangled_group(
+            self._engine, self._name, id, ids, correlation_strength, propagate=propagate
+        )
+
     def build_graph(self) -> None:
         """Build the search graph over all rows now, instead of waiting for the background."""
         self._engine.build_graphs(self._name)
+
+    def build_filter_graph(self, column: str) -> None:
+        """Build a search graph for each value of a metadata column, for quick searches under filters on it.
+
+        Worth it for columns of few values that follow the vectors, such as labels: a filter on one of those hides the
+        neighbourhood of most queries. Filters that hold for more than the column, such as ``label = 3 AND price < 5``,
+        gain as well. The graphs are kept up to date with the collection's graph until they are dropped; docs/search.md.
+
+        Args:
+            column: With at most 4,096 values; null is one of them.
+
+        Raises:
+            UnknownColumnError: No row has the column.
+            InvalidArgumentError: The collection is empty, or the column has too many values, or lists.
+        """
+        self._engine.build_filter_graph(self._name, column)
+
+    def drop_filter_graph(self, column: str) -> bool:
+        """Give up the graphs of a column's values; whether there were any."""
+        return self._engine.drop_filter_graph(self._name, column)
+
+    @property
+    def filter_graphs(self) -> tuple[str, ...]:
+        """Columns for whose values there are search graphs."""
+        return self._view().filter_graphs
 
     def _view(self) -> CollectionView:
         return self._engine.snapshot().collection(self._name)
@@ -418,9 +491,3 @@ def _one_vector_or_branches(values: object) -> tuple[ArrayLike | None, VectorsIn
     if values is None or isinstance(values, Mapping) or to_float32(values).ndim == 2:
         return None, cast("VectorsInput | None", values)
     return cast("ArrayLike", values), None
-
-
-def promised_recall(schema: CollectionSchema) -> float | None:
-    """The recall that a collection promises to queries without a wish of their own."""
-    promise = dict(schema.attributes).get(RECALL)
-    return None if promise is None else float(promise)

@@ -9,22 +9,34 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from qstore_db.collection import RECALL, Collection
+from qstore_db.collection import Collection
 from qstore_db.default_verbs import DefaultCollectionVerbs
 from qstore_db.errors import InvalidArgumentError, UnknownCollectionError
 from qstore_db.functions import state_writing
+from qstore_db.group_verbs import GroupVerbs
 from qstore_db.model_verbs import ModelVerbs
+from qstore_db.promise import RECALL
+from qstore_db.search.several import MixedHits, search_collections
 from qstore_db.version_verbs import VersionVerbs
 from storage_engine.batch import CreateCollection, WriteBatch
 from storage_engine.engine import Engine
-from storage_engine.schema import MAX_DIMENSION, CollectionSchema, GraphOptions, Metric, Role
+from storage_engine.schema import (
+    CODES,
+    MAX_DIMENSION,
+    CollectionSchema,
+    GraphOptions,
+    Metric,
+    Role,
+    VectorType,
+)
 
 if TYPE_CHECKING:
     from qstore_db.plugins import OpenSession
@@ -38,7 +50,7 @@ DEFAULT_COLLECTION = "default"
 _COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
-class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
+class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVerbs):
     """An open database. Made by :meth:`open`; a context manager; safe to use from many threads.
 
     Rows live in collections; ``insert``, ``upsert``, ``update``, ``delete``, ``get``, ``query`` and ``measure`` here
@@ -63,7 +75,7 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
         build_threads: int | None = None,
         progress: bool | None = None,
         unsafe_fs: bool = False,
-        repair: Literal["prefix"] | None = None,
+        repair: Literal["prefix", "rows"] | None = None,
     ) -> Self:
         """Open a database directory, or ``":memory:"``.
 
@@ -74,11 +86,12 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
             clock: Where times come from: seconds since the epoch. Ages of states are counted by it.
             sync: ``full``: a commit is on the disk when the call returns. ``normal``: within 100 ms; a power cut may
                 take the last commits, a killed process takes none.
-            build_threads: Threads that build search graphs; ``None`` takes all cores. Graphs are reproducible with 1.
+            build_threads: Threads that build search graphs; ``None`` takes all cores. Graphs do not depend on it.
             progress: Whether training draws a bar on standard error; ``None`` means if that is a terminal.
             unsafe_fs: Also open a directory on a network file system, where nothing is promised.
-            repair: ``prefix``: if commits cannot be read, give them up and keep those before them, with a copy of every
-                changed file in ``quarantine/``; :attr:`repaired` says what was lost.
+            repair: ``prefix``: if commits cannot be read, give them up and keep those before them. ``rows``: also read
+                every file, and keep of damaged ones the rows that are proven right. A copy of every changed file goes
+                to ``quarantine/``; :attr:`repaired` says what was lost, row by row.
 
         Raises:
             NotADatabaseError: The path is a file, holds something else, or is missing and ``create`` is not set.
@@ -112,7 +125,7 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
 
     @property
     def repaired(self) -> RepairReport | None:
-        """What ``open(repair="prefix")`` gave up; ``None`` if nothing was damaged."""
+        """What ``open(repair=…)`` gave up; ``None`` if nothing was damaged."""
         return self._engine.repaired
 
     def refresh(self) -> int:
@@ -156,6 +169,8 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
         seed: int = 100,
         minimum_rows: int = 2_000,
         recall: float | None = None,
+        dtype: str = "float32",
+        codes: str = "stored",
     ) -> Collection:
         """Add an empty collection.
 
@@ -168,6 +183,13 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
             seed: Of the graph's random levels.
             minimum_rows: From how many rows on a graph is built; fewer are searched exactly.
             recall: What its queries promise unless they say otherwise; see :meth:`Collection.query`.
+            dtype: What is stored of each number: ``float32`` as it is; ``float16`` rounded to the nearest one, in half
+                the space; ``int8`` whole numbers from -128 to 127, in a quarter. What does not fit is refused, scores
+                are computed exactly from what is stored, and vectors are read back as float32. Queries may be any
+                float32 numbers. Superposed records need ``float32``.
+            codes: Where the bytes are by which graphs are walked (docs/search.md): ``stored`` beside the graph, in a
+                quarter of the space of float32 vectors; or ``computed`` from the vectors by each process that
+                searches, which costs it that much memory and, with many queries, time at the first of them.
 
         Raises:
             AlreadyExistsError: The name is taken.
@@ -180,6 +202,11 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
             if isinstance(recall, bool) or not 0 < recall <= 1:
                 raise InvalidArgumentError(f"recall is {recall!r}", fix="give a share above 0, at most 1", value=recall)
             schema = dataclasses.replace(schema, attributes=((RECALL, repr(float(recall))),))
+        if codes not in ("stored", "computed"):
+            raise InvalidArgumentError(f"codes is {codes!r}", fix="use 'stored' or 'computed'", value=codes)
+        if codes == "computed":
+            schema = dataclasses.replace(schema, attributes=((CODES, codes), *schema.attributes))
+        schema = dataclasses.replace(schema, dtype=vector_type(dtype))
         self._engine.commit(WriteBatch([CreateCollection(schema)]))
         return Collection(self._engine, self._session, name)
 
@@ -206,6 +233,57 @@ class QuantumDatabase(DefaultCollectionVerbs, ModelVerbs, VersionVerbs):
         """
         self.collection(name)
         return state_writing.drop_collection(self._engine, name)
+
+    def search_collections(
+        self,
+        collections: Sequence[str],
+        vector: ArrayLike | Mapping[str, ArrayLike],
+        top_k: int = 10,
+        *,
+        merge: Literal["score", "rank"] = "score",
+        rank_constant: float = 60.0,
+        where: str | None = None,
+        filter: Mapping[str, object] | None = None,  # noqa: A002 - the word users know
+        exact: bool = False,
+        recall: float | None = None,
+        include: Sequence[str] | None = None,
+    ) -> MixedHits:
+        """The ``top_k`` best rows of several collections, all read at one version; hits say where each is stored.
+
+        Args:
+            collections: Names, each once.
+            vector: One for all, or a mapping from name to the vector for that collection.
+            top_k: 1 to 10,000.
+            merge: ``score``: by the reported scores, as if the rows were in one collection; metric and dimension must
+                agree. ``rank``: by 1 / (rank_constant + rank) of each row in its own collection's answer, so that the
+                first of each come first, whatever their scores mean. Equal ones stand in the order of ``collections``.
+            rank_constant: Of ``rank``, at least 0.
+            where: A condition on metadata in SQL, for every collection.
+            filter: A condition as a mapping, for every collection.
+            exact: As in :meth:`Collection.query`.
+            recall: As in :meth:`Collection.query`.
+            include: Metadata columns of the answer, null where a collection lacks one; ``None`` means all.
+
+        Raises:
+            UnknownCollectionError: There is none of a name.
+            InvalidArgumentError: Scores of the collections cannot be compared, or an argument is out of its range.
+            InvalidVectorError, DimensionMismatchError: A vector is unusable.
+            UnknownColumnError: A collection lacks a column of the condition, or all lack one of ``include``.
+        """
+        return search_collections(
+            self._engine,
+            self._session,
+            collections,
+            vector,
+            top_k,
+            merge=merge,
+            rank_constant=rank_constant,
+            where=where,
+            filter=filter,
+            exact=exact,
+            recall=recall,
+            include=include,
+        )
 
     # SQL and care
 
@@ -306,3 +384,17 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
         raise InvalidArgumentError(f"{name} is {value!r}", fix=f"give an integer from {low:,} to {high:,}", value=value)
+
+
+def vector_type(dtype: object) -> VectorType:
+    """The type of a collection's numbers by its name.
+
+    Raises:
+        InvalidArgumentError: There is none of that name.
+    """
+    try:
+        return VectorType(dtype)  # type: ignore[arg-type]  # whatever it is, it is looked up
+    except ValueError:
+        raise InvalidArgumentError(
+            f"there is no vector type {dtype!r}", fix=f"use one of {', '.join(VectorType)}", value=dtype
+        ) from None

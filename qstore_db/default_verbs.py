@@ -16,6 +16,8 @@ from qstore_db.record import Record
 from qstore_db.row_input import MetadataInput
 
 if TYPE_CHECKING:
+    from qstore_db.functions.group_operations import EntangledGroup
+    from qstore_db.search.verbs import Search
     from qstore_db.states.contexts import ContextsInput
     from qstore_db.states.measurement import Measurement
 
@@ -139,6 +141,11 @@ class DefaultCollectionVerbs(ABC):
             include=include,
         )
 
+    @property
+    def search(self) -> Search:
+        """:attr:`Collection.search` of ``default``."""
+        return self._default().search
+
     def measure(
         self,
         id: str,  # noqa: A002 - the word users know
@@ -151,3 +158,14 @@ class DefaultCollectionVerbs(ABC):
     ) -> Measurement:
         """:meth:`Collection.measure` on ``default``."""
         return self._default().measure(id, context, seed=seed, rng=rng, postselect=postselect, collapse=collapse)
+
+    def create_entangled_group(
+        self,
+        id: str,  # noqa: A002 - the word users know
+        ids: Sequence[str],
+        correlation_strength: float = 1.0,
+        *,
+        propagate: bool = False,
+    ) -> EntangledGroup:
+        """:meth:`Collection.create_entangled_group` on ``default``."""
+        return self._default().create_entangled_group(id, ids, correlation_strength, propagate=propagate)

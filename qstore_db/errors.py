@@ -68,6 +68,10 @@ class UnknownContextError(NotFoundError):
     """A context that no stored state has."""
 
 
+class UnknownGroupError(NotFoundError):
+    """No entangled group of that name."""
+
+
 class InvalidLabelError(InvalidInputError):
     """A label is missing, not an integer, or outside 0 … classes - 1."""
 

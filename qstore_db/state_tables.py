@@ -1,15 +1,21 @@
-"""The tables ``states``, ``state_contexts`` and ``measurements`` of SQL. Times are seconds since the epoch."""
+"""The tables ``states``, ``state_contexts``, ``measurements`` and ``entanglement_groups`` of SQL.
+
+Times are UTC, ages seconds.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
+from qstore_db.functions.group_operations import entangled_groups
 from qstore_db.functions.state_reading import MEASUREMENTS, STATES
 from qstore_db.states.coherence import age_seconds, is_coherent
+from query.ports import SystemTable
+from query.system.moments import TIME, moment
 from storage_engine.snapshot import Snapshot
 
 
@@ -29,7 +35,7 @@ class StatesTable:
             ("shared_vector", pa.bool_()),
             ("coherence_time", pa.float64()),  # seconds, infinite where nothing dephases
             ("initial_coherence", pa.float64()),
-            ("written_at", pa.float64()),
+            ("written_at", TIME),
             ("age_seconds", pa.float64()),
             ("is_coherent", pa.bool_()),
         ]
@@ -51,6 +57,7 @@ def _state_row(state: Mapping[str, Any], now: float) -> dict[str, Any]:
         **state,
         "contexts": len(state["contexts"]),
         "coherence_time": seconds,
+        "written_at": moment(state["written_at"]),
         "age_seconds": age,
         "is_coherent": is_coherent(age, seconds),
     }
@@ -106,17 +113,58 @@ class MeasurementsTable:
             ("probability", pa.float64()),
             ("postselected", pa.bool_()),
             ("collapsed", pa.bool_()),
-            ("measured_at", pa.float64()),
+            ("measured_at", TIME),
             ("seed", pa.int64()),  # null: drawn by the caller's own generator
         ]
     )
 
     def rows(self, snapshot: Snapshot) -> pa.Table:
         """All measurements at the snapshot."""
-        found = [{**record, "number": int(key)} for key, record in snapshot.table(MEASUREMENTS).items()]
+        found = [
+            {**record, "number": int(key), "measured_at": moment(float(cast(Any, record["measured_at"])))}
+            for key, record in snapshot.table(MEASUREMENTS).items()
+        ]
         return pa.Table.from_pylist(found, self.schema)
 
 
-def state_tables(clock: Callable[[], float]) -> tuple[StatesTable, StateContextsTable, MeasurementsTable]:
-    """The three tables, to be plugged into a query session."""
-    return (StatesTable(clock), StateContextsTable(), MeasurementsTable())
+class EntanglementGroupsTable:
+    """One row per member, groups in order of creation, members in the order in which they were named."""
+
+    name = "entanglement_groups"
+    schema = pa.schema(
+        [
+            ("group", pa.string()),
+            ("collection", pa.string()),
+            ("position", pa.int64()),
+            ("id", pa.string()),
+            ("correlation_strength", pa.float64()),
+            ("agreement", pa.float64()),
+            ("maximal_agreement", pa.float64()),
+            ("propagate", pa.bool_()),
+            ("created_at", TIME),
+        ]
+    )
+
+    def rows(self, snapshot: Snapshot) -> pa.Table:
+        """All members of all groups at the snapshot."""
+        found = [
+            {
+                "group": group.id,
+                "collection": group.collection,
+                "position": position,
+                "id": member,
+                "correlation_strength": group.correlation_strength,
+                "agreement": group.agreement,
+                "maximal_agreement": group.maximal_agreement,
+                "propagate": group.propagate,
+                "created_at": moment(group.created_at),
+            }
+            for group in entangled_groups(snapshot)
+            for position, member in enumerate(group.members)
+        ]
+        return pa.Table.from_pylist(found, self.schema)
+
+
+def state_tables(clock: Callable[[], float]) -> tuple[SystemTable, ...]:
+    """The tables about states, to be plugged into a query session."""
+    return (StatesTable(clock), StateContextsTable(), MeasurementsTable(), EntanglementGroupsTable())

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from query.deadlines import Deadlines
 from query.dialect import NEGATIVE_INNER_PRODUCT
+from query.duckdb_types import readable
 from query.errors import QueryError, ResultTooLargeError, StatementTimeoutError
 from storage_engine.errors import DatabaseClosedError
 
@@ -171,7 +172,7 @@ class HardenedConnection:
 
     def _run(self, cursor: Any, text: str, tables: Mapping[str, pa.Table], parameters: dict[str, object]) -> pa.Table:
         for name, table in tables.items():
-            cursor.register(name, table)
+            cursor.register(name, readable(table))
         try:
             relation = cursor.sql(text, params=parameters) if parameters else cursor.sql(text)
         except duckdb.Error:

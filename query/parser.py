@@ -14,12 +14,13 @@ from query.duckdb_connection import HardenedConnection
 from query.duckdb_errors import syntax_error
 from query.errors import SqlSyntaxError, UnsupportedStatementError
 from query.functions import Functions
-from query.plan import Condition, NearestShape, NotNearest
+from query.plan import Condition, NearestShape, NotNearest, WithinShape
 from query.planner import nearest_shape, vector_parameters, vector_partners
 from query.source import Source
 from query.statements import Query
 from query.syntax_tree import Node, References, references
 from query.where_text import condition_of, wrap
+from query.within import within_shape
 from storage_engine.errors import QStoreError
 
 _Kept = TypeVar("_Kept")
@@ -50,6 +51,7 @@ class Parsed:
         statement: DuckDB's syntax tree of the body.
         names: Its names.
         shape: Whether an index can answer it.
+        within: A distance that all rows of the answer keep, where an index can find those that do.
         vectors: Parameters that stand where a vector is expected.
         partners: Those of them that are compared with the column ``vector``.
     """
@@ -58,6 +60,7 @@ class Parsed:
     statement: Node
     names: References
     shape: NearestShape | NotNearest
+    within: WithinShape | None
     vectors: frozenset[str]
     partners: frozenset[str]
 
@@ -152,6 +155,7 @@ class Parser:
             statement,
             names,
             shape,
+            within_shape(statement, names),
             frozenset(vector_parameters(statement, self._functions.vector_arguments)),
             frozenset(vector_partners(statement)),
         )

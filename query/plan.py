@@ -45,6 +45,25 @@ class NearestShape:
 
 
 @dataclass(frozen=True, slots=True)
+class WithinShape:
+    """``SELECT … FROM table WHERE vector <-> query < bound [AND …] …`` over one table that is named once.
+
+    Args:
+        table: The only table.
+        operator: As written, for messages.
+        metric: What the operator means.
+        query: A parameter's name, or the numbers of a literal.
+        bound: What the operator's value has to stay below, or at; or the name of the parameter that holds it.
+    """
+
+    table: TableReference
+    operator: str
+    metric: Metric
+    query: str | tuple[float, ...]
+    bound: float | str
+
+
+@dataclass(frozen=True, slots=True)
 class NotNearest:
     """Why a query is answered by comparing all rows.
 

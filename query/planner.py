@@ -44,6 +44,9 @@ VECTOR_FUNCTIONS = frozenset(OPERATORS) | {
 _SELECT_KEYS = frozenset(
     {"type", "modifiers", "cte_map", "select_list", "from_table", "where_clause", "aggregate_handling"}
 )
+_LATER_KEYS = frozenset({"group_expressions", "group_sets", "having", "qualify"})
+"""What a SELECT may do with the rows that WHERE leaves."""
+
 _TABLE_KEYS = frozenset(
     {
         "type",
@@ -139,6 +142,23 @@ def vector_partners(statement: Node) -> set[str]:
     return found
 
 
+def reads_one_table(select: Node, references: References) -> bool:
+    """Whether a statement is one SELECT that names one table once, under its own columns, and takes all its rows."""
+    table = select.get("from_table", {})
+    aliases = {str(item.get("alias", "")).lower() for item in select.get("select_list", ())}
+    return (
+        select.get("type") == "SELECT_NODE"
+        and not select.get("cte_map")
+        and set(select) <= _SELECT_KEYS | _LATER_KEYS
+        and table.get("type") == "BASE_TABLE"
+        and set(table) <= _TABLE_KEYS
+        and len(references.tables) == 1
+        and not references.tables[0].foreign
+        and VECTOR not in aliases | {references.tables[0].alias.lower()}
+        and not _replaces_vector(select)
+    )
+
+
 def piece_of(node: Node, text: str, parse: Callable[[str], Node]) -> str | None:
     """The piece of a text that a condition was read from; ``None`` unless it reads as the same condition again."""
     start = node.get("query_location")
@@ -216,6 +236,11 @@ def _distance(
         if not isinstance(number, int) or not 1 <= number <= len(selected):
             return None
         key = selected[number - 1]
+    return compared_vectors(key, table)
+
+
+def compared_vectors(key: Node, table: TableReference) -> tuple[str, Metric, str | tuple[float, ...]] | None:
+    """Operator, metric and query vector of an expression that compares the table's vectors with a given one."""
     function = str(key.get("function_name", "")).lower()
     arguments = _arguments(key)
     if key.get("class") != "FUNCTION" or function not in OPERATORS or len(arguments) != 2:
@@ -242,7 +267,7 @@ def _query(node: Node) -> str | tuple[float, ...] | None:
     if inner.get("class") == "PARAMETER":
         return str(inner["identifier"])
     if inner.get("class") == "FUNCTION" and inner.get("function_name") in {"list_value", "array_value"}:
-        numbers = [_number(item) for item in _arguments(inner)]
+        numbers = [literal_number(item) for item in _arguments(inner)]
         if numbers and all(number is not None for number in numbers):
             return tuple(number for number in numbers if number is not None)
     return None
@@ -268,7 +293,8 @@ def _casts_to_floats(node: Node) -> bool:
     }
 
 
-def _number(node: Node) -> float | None:
+def literal_number(node: Node) -> float | None:
+    """The value of a literal."""
     if node.get("class") != "CONSTANT" or node.get("literal", {}).get("kind") not in {"INTEGER", "NUMERIC"}:
         return None
     try:

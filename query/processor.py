@@ -21,6 +21,7 @@ from query.plan import Condition, NearestShape
 from query.relations import CollectionRelation, Relation, chosen
 from query.result import QueryResult
 from query.where_text import slot_selection
+from query.within import rows_within
 from storage_engine.errors import DimensionMismatchError
 from storage_engine.filters.selection import Selection
 from storage_engine.snapshot import CollectionView
@@ -105,6 +106,9 @@ class _Execution:
     def nearest(self) -> Nearest:
         """The rows from the index, or why all rows must be compared."""
         shape = self.parsed.shape
+        within = None if isinstance(shape, NearestShape) else self._within()
+        if within is not None:
+            return within
         if not isinstance(shape, NearestShape):
             found = Nearest(None, shape.reason if self.relations else "")
         elif shape.table.name.lower() in self.relations:
@@ -120,6 +124,14 @@ class _Execution:
         if found.rows is None and found.plan:
             return Nearest(None, f"every row is compared: {found.plan}")
         return found
+
+    def _within(self) -> Nearest | None:
+        """The rows within a distance that the query asks for, if it does and the index knows them."""
+        shape = self.parsed.within
+        relation = None if shape is None else self.relations.get(shape.table.name.lower())
+        if shape is None or relation is None:
+            return None
+        return rows_within(shape, relation, self.parsed.names.columns, self.values)
 
     def tables(self) -> dict[str, pa.Table]:
         """All rows of all tables, with the columns that the query names."""

@@ -169,6 +169,14 @@ class Session:
         found = self.selection(view, where=where, filter=filter, parameters=parameters)
         return None if found is None else found.mask
 
+    def snapshot_at(self, version: int) -> Snapshot:
+        """The database as it was at a version; the last few asked for are kept open.
+
+        Raises:
+            UnknownVersionError: There is no such version, or it is not kept any more.
+        """
+        return self._past.reader({})(f"version:{version}")
+
     def close(self) -> None:
         """Free DuckDB's memory; later calls raise DatabaseClosedError. Idempotent."""
         with self._lock:

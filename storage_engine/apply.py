@@ -2,14 +2,16 @@
 
 Commits and recovery both come through :func:`apply`. It decides nothing and refuses nothing: its operations are
 resolved (:mod:`storage_engine.resolution`), which means that collections are given by uuid, rows are whole and carry
-norms, and whatever could be wrong was found before the operation was written to the log.
+norms, those of mode ``insert`` have ids that are not stored, and whatever could be wrong was found before the operation
+was written to the log.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
+
+import pyarrow as pa
 
 from storage_engine.batch import (
     AttachFile,
@@ -25,7 +27,7 @@ from storage_engine.catalog import Catalog, CollectionState, TableState
 from storage_engine.chunks import LIVE
 from storage_engine.json_text import dump_json
 from storage_engine.keyed_table import KeyedTable
-from storage_engine.metadata.types import canonical_schema, grown
+from storage_engine.metadata.types import canonical_schema, fits, grown
 from storage_engine.resolved import whole
 from storage_engine.sealed import SealedChunk
 from storage_engine.segment.reference import AttachSegment, SegmentReference
@@ -101,22 +103,23 @@ class _Draft:
     def _put(self, put: PutRows) -> None:
         vectors, norms = whole(put)
         state = self._collection(put.collection)
-        killed = self._kill(state, put.ids)
+        killed = 0 if put.mode == "insert" else self._kill(state, put.ids)
         state.rows.append(put.ids, vectors, norms, put.metadata, self.lsn)
-        if put.metadata is not None:
-            state = dataclasses.replace(state, columns=grown(state.columns, put.metadata.schema))
-        self._replace(state, killed, added=len(put.ids))
+        columns = state.columns
+        if put.metadata is not None and not fits(columns, put.metadata.schema):
+            columns = grown(columns, put.metadata.schema)
+        self._replace(state, killed, len(put.ids), columns)
 
     def _attach_segment(self, attach: AttachSegment) -> None:
         state = self._collection(attach.collection)
         chunk = self._open_segment(attach.segment, state.rows.slot_count)
         killed = self._kill(state, attach.deleted_ids)
-        if state.live_count > killed:
+        if state.live_count > killed and not attach.new_ids:
             for ids in chunk.segment.ids.chunks():
                 killed += self._kill(state, ids)
         state.rows.append_sealed(chunk)
         columns = grown(state.columns, canonical_schema(chunk.segment.metadata_schema()))
-        self._replace(dataclasses.replace(state, columns=columns), killed, added=chunk.count)
+        self._replace(state, killed, chunk.count, columns)
 
     def _kill(self, state: CollectionState, ids: Sequence[str]) -> int:
         if not state.live_count:
@@ -126,13 +129,16 @@ class _Draft:
         state.rows.kill(slots, self.lsn)
         return len(slots)
 
-    def _replace(self, state: CollectionState, killed: int, added: int = 0) -> None:
-        self.collections[state.schema.name] = dataclasses.replace(
-            state,
-            slot_count=state.slot_count + added,
-            live_count=state.live_count + added - killed,
-            lsn=self.lsn,
-            cache={},
+    def _replace(
+        self, state: CollectionState, killed: int, added: int = 0, columns: Mapping[str, pa.DataType] | None = None
+    ) -> None:
+        self.collections[state.schema.name] = CollectionState(
+            state.schema,
+            state.rows,
+            state.slot_count + added,
+            state.live_count + added - killed,
+            state.columns if columns is None else columns,
+            self.lsn,
         )
 
     def _table(self, name: str, change: Callable[[KeyedTable], None]) -> None:

@@ -14,7 +14,11 @@ SYNC_SECONDS = 0.1
 """How long an acknowledged commit may stay unsynced with ``sync="normal"``."""
 
 QUIET_SECONDS = 0.3
-"""A graph is built when nothing was committed for so long: during a bulk load it would soon be too small."""
+"""A graph is built when nothing was committed for so long: during a bulk load it would soon be too small. A seal waits
+as well, since it writes every fresh row once more and a burst of commits needs the disk for itself."""
+
+PATIENT_TIMES = 2
+"""A seal no longer waits when the log has grown so many times past its limits."""
 
 RETRY_SECONDS = 5.0
 """After a failure, nothing is tried for so long."""
@@ -85,7 +89,7 @@ class Background:
 
     def _step(self) -> None:
         database = self._database
-        if database.needs_seal():
+        if database.needs_seal() and (self._is_quiet() or database.needs_seal(PATIENT_TIMES)):
             database.seal()
             self.failure = None
             return
@@ -105,4 +109,7 @@ class Background:
         missing = uncovered(state)
         if missing > SEAL_ROWS and missing > state.slot_count // 2:
             return True  # a load that goes on for long: comparing exactly would become slow meanwhile
+        return self._is_quiet()
+
+    def _is_quiet(self) -> bool:
         return time.monotonic() - self._database.committer.changed_at > QUIET_SECONDS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,7 @@ class PutRows:
         collection: Its name.
         ids: One per row, distinct.
         vectors: float32 of shape (rows, dimension), as the user gave them; ``None`` only with ``update``, which
-            then keeps the stored ones.
+            then keeps the stored ones. Once resolved, they have the type of their collection.
         norms: float32 of shape (rows,): what a cosine score divides by. ``None`` means the Euclidean norm of each
             vector. A floor above gives 1.0 where the stored vector is already a weighted sum of unit vectors.
         metadata: One Arrow row per id, or ``None``. With ``update`` only the given columns change.
@@ -51,7 +51,7 @@ class PutRows:
 
     collection: str
     ids: Sequence[str]
-    vectors: NDArray[np.float32] | None
+    vectors: NDArray[Any] | None
     norms: NDArray[np.float32] | None = None
     metadata: pa.Table | None = None
     mode: PutMode = "upsert"

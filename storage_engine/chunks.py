@@ -14,9 +14,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage_engine.metadata.pieces import Piece
+from storage_engine.segment.ids import Key
+from storage_engine.vectors.types import StoredVectors
 
 if TYPE_CHECKING:
-    from storage_engine.index.walker import Walker
+    from storage_engine.index.filter_graph import FilterGraph
+    from storage_engine.index.walks import GraphSearch
 
 LIVE = np.iinfo(np.int64).max
 
@@ -41,14 +44,21 @@ class Chunk(Protocol):
         """Shape (>= count,)."""
 
     @property
-    def unchecked(self) -> NDArray[np.float32]:
-        """The same array, without checking bytes that come from a file."""
+    def unchecked(self) -> StoredVectors:
+        """The same rows, in whatever type they are kept, without checking bytes that come from a file."""
 
     def confirm(self, positions: NDArray[np.int64] | None) -> None:
         """Check what was read through :attr:`unchecked`: some rows, or all."""
 
-    def walker(self) -> Walker | None:
+    @property
+    def confirmed(self) -> NDArray[np.bool_] | None:
+        """Which rows :meth:`confirm` need not be asked about: a flag each, set as they are checked; ``None``: all."""
+
+    def walker(self) -> GraphSearch | None:
         """A graph over exactly these rows, if there is one."""
+
+    def filter_graphs(self) -> tuple[FilterGraph, ...]:
+        """Graphs of columns' values over exactly these rows."""
 
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors of some rows, copied."""
@@ -93,6 +103,9 @@ class LookupChunk(Chunk, Protocol):
         Older rows of an id need not be found: whoever holds this chunk reads at a version at which they are dead.
         """
 
+    def row_of(self, key: Key) -> int:
+        """The same for one id; quicker for a few."""
+
 
 class FreshChunk:
     """Rows that only the log holds, in a buffer of fixed capacity."""
@@ -108,6 +121,19 @@ class FreshChunk:
         self._died = np.full(capacity, LIVE, np.int64)
         self._has_died = False
         self._ids: list[str] = []
+
+    @classmethod
+    def of(
+        cls, start: int, ids: Sequence[str], vectors: NDArray[np.float32], norms: NDArray[np.float32], lsn: int
+    ) -> FreshChunk:
+        """A full buffer that is made of the given arrays themselves; nobody else writes to them."""
+        chunk = cls.__new__(cls)
+        chunk.start, chunk.count = start, len(ids)
+        chunk._vectors, chunk._norms, chunk._ids = vectors, norms, list(ids)
+        chunk._born = np.full(len(ids), lsn, np.int64)
+        chunk._died = np.full(len(ids), LIVE, np.int64)
+        chunk._has_died = False
+        return chunk
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -132,9 +158,18 @@ class FreshChunk:
     def confirm(self, positions: NDArray[np.int64] | None) -> None:
         """Nothing to check: the rows never left this process."""
 
+    @property
+    def confirmed(self) -> None:
+        """Nothing to check."""
+        return
+
     def walker(self) -> None:
         """Fresh rows have no graph."""
         return
+
+    def filter_graphs(self) -> tuple[FilterGraph, ...]:
+        """Nor graphs of values."""
+        return ()
 
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`Chunk`."""
@@ -188,8 +223,8 @@ class FreshChunk:
         twin._ids = self._ids[:count]
         return twin
 
-    def extend(self, ids: Sequence[str], vectors: NDArray[np.float32], norms: NDArray[np.float32], lsn: int) -> None:
-        """Append rows; the caller has seen that they fit."""
+    def extend(self, ids: Sequence[str], vectors: StoredVectors, norms: NDArray[np.float32], lsn: int) -> None:
+        """Append rows; the caller has seen that they fit. Whatever their type, the buffer holds float32."""
         end = self.count + len(ids)
         self._vectors[self.count : end] = vectors
         self._norms[self.count : end] = norms

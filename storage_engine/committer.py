@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from storage_engine.apply import apply
 from storage_engine.batch import AttachFile, FileReference, Operation, PutRows
-from storage_engine.bulk import BATCH_BYTES, size_of, staged
+from storage_engine.bulk import BATCH_BYTES, Staged, may_be_large, stage, vector_bytes
 from storage_engine.catalog import Catalog, CollectionState
 from storage_engine.chunks import FreshChunk
 from storage_engine.commit_queue import CommitQueue, CommitRequest
@@ -25,10 +25,10 @@ from storage_engine.files import Disk, DiskError
 from storage_engine.recovery import named_files, segment_opener
 from storage_engine.resolution import Resolver
 from storage_engine.snapshot import Snapshot
-from storage_engine.wal.entry import LoggedOperation, encode_operations
-from storage_engine.wal.record import MAX_PAYLOAD_BYTES, log_name
+from storage_engine.wal.entry import LoggedOperation, encode_pieces
+from storage_engine.wal.record import MAX_PAYLOAD_BYTES, Payload, log_name
 from storage_engine.wal.watermark import Watermark
-from storage_engine.wal.writer import LogWriter
+from storage_engine.wal.writer import LogWriter, payload_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,21 @@ class Frozen:
     last_crc: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What a commit makes visible, in one piece: an interrupt comes before all of it or after.
+
+    Args:
+        catalog: The newest state.
+        snapshot: Of it.
+        requests: Those that it holds since the state before.
+    """
+
+    catalog: Catalog
+    snapshot: Snapshot
+    requests: Sequence[CommitRequest] = ()
+
+
 class Committer:
     """The newest state of a writable database and the log behind it.
 
@@ -59,11 +74,10 @@ class Committer:
 
     Attributes:
         lock: Held by whoever changes the state.
-        catalog: The newest state.
         named: For each log file still needed, the files that its records name.
         staged: Files that were staged and not attached yet.
         fresh_rows: Rows written since the newest manifest.
-        changed_at: When :attr:`catalog` last changed, by the process's own steady clock.
+        changed_at: When the state last changed, by the process's own steady clock.
     """
 
     def __init__(
@@ -79,7 +93,6 @@ class Committer:
         sync_each: bool,
     ) -> None:
         self.lock = threading.RLock()
-        self.catalog = catalog
         self.named = named
         self.staged: dict[tuple[str, str], FileReference] = {}
         self.fresh_rows = catalog_fresh_rows(catalog)
@@ -91,14 +104,19 @@ class Committer:
         self._watermark = watermark
         self._said_durable = 0
         self._sync_each = sync_each
-        self._snapshot = Snapshot(catalog)
+        self._applied = _Applied(catalog, Snapshot(catalog))
         self._queue = CommitQueue(self._commit_waiting)
         self._poison = ""
 
     @property
+    def catalog(self) -> Catalog:
+        """The newest state."""
+        return self._applied.catalog
+
+    @property
     def snapshot(self) -> Snapshot:
         """The newest acknowledged state."""
-        return self._snapshot
+        return self._applied.snapshot
 
     @property
     def log_bytes(self) -> int:
@@ -123,10 +141,38 @@ class Committer:
             check: See :class:`storage_engine.commit_queue.CommitRequest`.
         """
         request = CommitRequest(operations, check)
+        if may_be_large(operations):
+            request.staged = self._staged_ahead(operations, check)
         self._queue.run(request)
         if request.error is not None:
+            if request.staged is not None and not isinstance(request.error, CommitUnknownError):
+                request.staged.discard(self._disk)
             raise request.error
         return request.version
+
+    def _staged_ahead(self, operations: Sequence[Operation], check: Callable[[Catalog], None] | None) -> Staged | None:
+        """Write large rows to segments before it is the batch's turn, under no lock.
+
+        Returns:
+            ``None`` where that is not possible: whether the batch is refused, and what rows become of an update, is
+            only known when it is its turn.
+
+        Raises:
+            WriteFailedError: The disk is full or failed; nothing was stored.
+            ConflictError: From ``check``.
+        """
+        if any(isinstance(one, PutRows) and one.mode == "update" for one in operations):
+            return None
+        with self.lock:
+            self.check_usable()
+            catalog, files, lsn = self.catalog, list(self.staged.values()), self._log.last_lsn + 1
+        if check is not None:
+            check(catalog)
+        try:
+            resolved, _ = Resolver(catalog, files).resolve(operations)
+        except QStoreError:
+            return None
+        return stage(self._disk, resolved, catalog, lsn)
 
     def flush(self) -> None:
         """Make durable what was acknowledged before being synced. Under no other lock.
@@ -165,6 +211,7 @@ class Committer:
             previous_crc=self._log.last_crc,
             created_at=self._clock(),
         )
+        log.most_room = self._log.most_room
         self._log.close()
         self._log = log
         self.named[number] = set()
@@ -184,8 +231,9 @@ class Committer:
         """
         collections = {name: states.get(state.schema.uuid, state) for name, state in self.catalog.collections.items()}
         tables = {name: state.without_history() for name, state in self.catalog.tables.items()}
-        self.catalog = replace(self.catalog, collections=collections, tables=tables)
-        self._snapshot = Snapshot(self.catalog)
+        self._acknowledge()
+        catalog = replace(self.catalog, collections=collections, tables=tables)
+        self._applied = _Applied(catalog, Snapshot(catalog))
 
     def check_usable(self) -> None:
         """Raise DatabaseClosedError if nothing can be committed any more."""
@@ -225,21 +273,33 @@ class Committer:
                     if not request.done:
                         request.error = error
 
+    def _acknowledge(self) -> None:
+        """Tell the requests of the newest state that they are in it. Again, if the first time was interrupted."""
+        requests = self._applied.requests
+        for version, request in enumerate(requests, self._applied.catalog.lsn - len(requests) + 1):
+            request.version = version
+
     def _commit_group(self, group: Sequence[CommitRequest]) -> None:
+        self._acknowledge()
         self.check_usable()
         if self._log.last_lsn != self.catalog.lsn:
             self.give_up("a commit was interrupted after it had been written")
             self.check_usable()
         resolver = Resolver(self.catalog, self.staged.values())
         accepted: list[tuple[CommitRequest, list[LoggedOperation]]] = []
-        payloads: list[bytes] = []
+        payloads: list[Payload] = []
         for request in group:
+            if request.done:
+                continue
             lsn = self._log.last_lsn + len(accepted) + 1
             try:
                 if request.check is not None:
                     request.check(self.catalog)
-                operations, after = resolver.resolve(request.operations)
-                operations, payload = self._encoded(operations, lsn)
+                if request.staged is not None and request.staged.catalog is self.catalog and len(group) == 1:
+                    operations, after = request.staged.operations, resolver
+                else:
+                    operations, after = resolver.resolve(request.operations)
+                operations, payload = self._encoded(request, operations, lsn)
             except Exception as error:  # noqa: BLE001 - raised again in the thread that gave the batch
                 request.error = error
                 continue
@@ -257,15 +317,24 @@ class Committer:
             raise
         self._publish(accepted, now)
 
-    def _encoded(self, operations: list[LoggedOperation], lsn: int) -> tuple[list[LoggedOperation], bytes]:
-        if size_of(operations) > BATCH_BYTES:
-            operations = staged(self._disk, operations, lsn)
-        payload = encode_operations(operations)
-        if len(payload) > MAX_PAYLOAD_BYTES:
+    def _encoded(
+        self, request: CommitRequest, operations: list[LoggedOperation], lsn: int
+    ) -> tuple[list[LoggedOperation], Payload]:
+        payload: Payload = [] if vector_bytes(operations) > BATCH_BYTES else encode_pieces(operations)
+        if not payload or payload_bytes(payload) > BATCH_BYTES:
+            if request.staged is not None and not request.staged.fits(operations):
+                request.staged.discard(self._disk)
+                request.staged = None
+            if request.staged is None:
+                request.staged = stage(self._disk, operations, self.catalog, lsn)
+            operations = request.staged.attached(operations, lsn)
+            payload = encode_pieces(operations)
+        size = payload_bytes(payload)
+        if size > MAX_PAYLOAD_BYTES:
             raise InvalidArgumentError(
-                f"the batch has {len(payload)} bytes besides its large rows",
+                f"the batch has {size} bytes besides its large rows",
                 fix=f"Split it into batches of at most {MAX_PAYLOAD_BYTES} bytes.",
-                value=len(payload),
+                value=size,
             )
         return operations, payload
 
@@ -287,13 +356,10 @@ class Committer:
                 elif isinstance(operation, AttachFile):
                     self.staged.pop((operation.file.kind, operation.file.name), None)
         self.changed_at = time.monotonic()
-        first = self.catalog.lsn + 1
-        self.catalog = catalog
-        self._snapshot = Snapshot(catalog)
+        self._applied = _Applied(catalog, Snapshot(catalog), [request for request, _ in accepted])
         if self._sync_each:
             self._say_durable()
-        for version, (request, _) in enumerate(accepted, first):
-            request.version = version
+        self._acknowledge()
 
     def _say_durable(self) -> None:
         if self._log.durable_lsn > self._said_durable:

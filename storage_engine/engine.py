@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from storage_engine.batch import FileReference, WriteBatch
 from storage_engine.errors import (
@@ -42,6 +42,7 @@ from storage_engine.open_directories import (
 from storage_engine.opening import open_directory, open_writable
 from storage_engine.recovery import segment_opener
 from storage_engine.repair import RepairReport
+from storage_engine.row_repair import Repair
 from storage_engine.snapshot import Snapshot
 from storage_engine.staged_file import StoredFile, read_file
 from storage_engine.transaction import Draft, Transaction
@@ -97,7 +98,7 @@ class Engine:
         sync: SyncMode = "full",
         build_threads: int | None = None,
         unsafe_fs: bool = False,
-        repair: Literal["prefix"] | None = None,
+        repair: Repair | None = None,
     ) -> Engine:
         """Open a database.
 
@@ -108,10 +109,11 @@ class Engine:
             clock: Seconds since the epoch.
             sync: ``full``: a commit is acknowledged when it survives a power cut. ``normal``: when it survives the
                 death of the process; a power cut may take the last 100 ms.
-            build_threads: For graphs; 1 makes them reproducible, ``None`` uses all processors.
+            build_threads: For graphs, which do not depend on it; ``None`` uses all processors.
             unsafe_fs: Also open a directory on a network file system, where nothing is promised.
-            repair: ``prefix``: if acknowledged commits cannot be read, keep those before them, with copies of what is
-                changed in ``quarantine/``; :attr:`repaired` says what was given up.
+            repair: ``prefix``: if acknowledged commits cannot be read, keep those before them. ``rows``: also read all
+                segments, and keep of damaged ones the rows that are proven right. Copies of what is changed go to
+                ``quarantine/``; :attr:`repaired` says what was given up, row by row.
 
         Returns:
             An engine. A directory that this process has open for writing already is shared: one state, one log; it is
@@ -136,7 +138,7 @@ class Engine:
         with naming(path):
             if read_only:
                 return cls(follow(path, clock, unsafe_fs), Path(path), clock, sync)
-            shared = open_shared(path, create, unsafe_fs, repair is not None, (clock, sync, build_threads))
+            shared = open_shared(path, create, unsafe_fs, repair, (clock, sync, build_threads))
         engine = cls(shared, Path(path), clock, sync)
         shared.background.poke()
         return engine
@@ -355,6 +357,26 @@ class Engine:
             UnknownCollectionError: There is no collection of that name.
         """
         self._writable().database.build_graphs(collection)
+
+    def build_filter_graph(self, collection: str, column: str) -> None:
+        """Build a graph for each value of a column, so that filters on it need not walk through other values' rows.
+
+        They are built anew with the collection's graph from then on, until they are given up.
+
+        Raises:
+            UnknownCollectionError: There is no collection of that name.
+            UnknownColumnError: No row has the column.
+            InvalidArgumentError: The collection is empty, or the column has too many values, or lists.
+        """
+        self._writable().database.build_filter_graph(collection, column)
+
+    def drop_filter_graph(self, collection: str, column: str) -> bool:
+        """Give up the graphs of a column's values; whether there were any.
+
+        Raises:
+            UnknownCollectionError: There is no collection of that name.
+        """
+        return self._writable().database.drop_filter_graph(collection, column)
 
     def rebuild_damaged_graphs(self) -> list[str]:
         """Read every graph and build those anew that are damaged or missing; returns the collections' names."""

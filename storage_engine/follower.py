@@ -159,6 +159,8 @@ class Follower:
             if after is None:
                 refuse_gap(self.disk, number)
                 reader.finish(acknowledged)  # what was acknowledged and cannot be read is damage, not a commit to come
+                if acknowledged > state.position.end.last_lsn:
+                    continue  # it was being written while it was read
                 return
             end = state.position.end
             if after.header.first_lsn != end.last_lsn + 1 or after.header.previous_crc != end.last_crc:

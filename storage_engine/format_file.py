@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from storage_engine.errors import DamagedError, FormatTooNewError, NotADatabaseError
@@ -21,9 +21,12 @@ from storage_engine.lock import LOCK_NAME
 
 FORMAT_NAME = "FORMAT"
 MAJOR = 1
-MINOR = 1
-KNOWN_FEATURES = 0
-"""Required feature flags that this version understands; none is defined yet."""
+MINOR = 2
+COMPACT_VECTORS = 1
+"""Required feature flag: a collection keeps its vectors as float16 or int8."""
+
+KNOWN_FEATURES = COMPACT_VECTORS
+"""Required feature flags that this version understands."""
 
 KEEPS_VERSIONS = 1
 """Optional feature flag: manifests name what is kept of the past, segments say their columns."""
@@ -115,6 +118,17 @@ def read_format(disk: Disk) -> Format:
             value=(major, minor, required),
         )
     return Format(uuid.hex(), created_at, major, minor, required, optional)
+
+
+def require(disk: Disk, feature: int) -> None:
+    """Let only versions that know a feature open the directory from now on; nothing to do if that is so already.
+
+    Raises:
+        DiskError: The disk failed; the directory is what it was, or the feature is required already.
+    """
+    found = read_format(disk)
+    if found.required | feature != found.required:
+        write_format(disk, replace(found, required=found.required | feature))
 
 
 def is_blank(disk: Disk) -> bool:

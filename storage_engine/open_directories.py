@@ -14,6 +14,7 @@ from storage_engine.files import Disk
 from storage_engine.follower import Follower
 from storage_engine.manifest.manifest import Manifest
 from storage_engine.opening import open_directory, open_writable
+from storage_engine.row_repair import Repair
 from storage_engine.snapshot import Snapshot
 from storage_engine.writable import Writable
 
@@ -88,9 +89,9 @@ def forget_after_fork() -> None:
 
 def check_options(path: object, read_only: bool, sync: str, build_threads: int | None, repair: object) -> None:
     """Raise InvalidArgumentError unless the options of an engine fit each other."""
-    if repair not in (None, "prefix") or (repair is not None and read_only):
+    if repair not in (None, "prefix", "rows") or (repair is not None and read_only):
         raise InvalidArgumentError(
-            f"repair is {repair!r}", fix="Use 'prefix' or None; a repair needs the database open for writing."
+            f"repair is {repair!r}", fix="Use 'prefix', 'rows' or None; a repair needs the database open for writing."
         )
     if path is None and read_only:
         raise InvalidArgumentError("a database in memory cannot be read-only", fix="Give a path.")
@@ -127,7 +128,7 @@ def follow(path: str | os.PathLike[str], clock: Callable[[], float], unsafe_fs: 
 
 
 def open_shared(
-    path: str | os.PathLike[str], create: bool, unsafe_fs: bool, repair: bool, settings: Settings
+    path: str | os.PathLike[str], create: bool, unsafe_fs: bool, repair: Repair | None, settings: Settings
 ) -> Shared:
     """A directory opened for writing, or the one that this process has open already.
 

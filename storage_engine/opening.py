@@ -27,13 +27,13 @@ from storage_engine.manifest.manifest import Manifest, manifest_name
 from storage_engine.manifest.reader import read_manifest
 from storage_engine.manifest.writer import write_manifest
 from storage_engine.recovery import LogPosition, Recovered, recover
-from storage_engine.repair import keep_prefix
+from storage_engine.row_repair import Repair, damaged_since, recover_repaired
 from storage_engine.staged_file import store_file
 from storage_engine.sweeping import FOLDERS, sweep
 from storage_engine.wal.reader import LogEnd, LogReader
 from storage_engine.wal.record import FILE_HEADER_BYTES, log_name, log_number
 from storage_engine.wal.watermark import Watermark, read_watermark
-from storage_engine.wal.writer import LogWriter
+from storage_engine.wal.writer import MOST_ROOM, LogWriter
 from storage_engine.writable import Writable
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -102,7 +102,7 @@ def open_writable(
     clock: Callable[[], float],
     sync_each: bool,
     build_threads: int | None,
-    repair: bool = False,
+    repair: Repair | None = None,
 ) -> Writable:
     """Take the lock, then create or recover the database.
 
@@ -112,7 +112,7 @@ def open_writable(
         clock: Seconds since the epoch.
         sync_each: Sync before acknowledging.
         build_threads: For graphs.
-        repair: Give up what cannot be read, after what can; :mod:`storage_engine.repair`.
+        repair: Give up what cannot be read; :mod:`storage_engine.repair`, :mod:`storage_engine.row_repair`.
 
     Raises:
         NotADatabaseError: The directory holds something else, or is empty and ``create`` is not set.
@@ -137,23 +137,38 @@ def open_writable(
             disk.make_directory(folder)
         disk.sync_directory(ROOT)
         report = None
+        if repair is None:
+            recovered = recover(disk, database_uuid, read_watermark(disk, database_uuid))
+        else:
+            recovered, report = recover_repaired(disk, database_uuid, repair, clock())
         acknowledged = read_watermark(disk, database_uuid)
-        try:
-            recovered = recover(disk, database_uuid, acknowledged)
-        except DamagedError as error:
-            if not repair:
-                raise
-            report = keep_prefix(disk, database_uuid, error, clock())
-            acknowledged = report.version
-            recovered = recover(disk, database_uuid, acknowledged)
         if recovered is None:
             recovered = _begin(disk, database_uuid, clock())
         writable = _resume(disk, lock, database_uuid, recovered, acknowledged, clock, sync_each, build_threads)
         writable.repaired = report
-        return writable
     except BaseException:
         lock.release()
         raise
+    if repair == "rows" and damaged_since(recovered.catalog, recovered.manifest):
+        return _mended_after_seal(writable, clock, sync_each, build_threads)
+    return writable
+
+
+def _mended_after_seal(
+    writable: Writable, clock: Callable[[], float], sync_each: bool, build_threads: int | None
+) -> Writable:
+    """A manifest that names what only the log named so far, so that it can be mended too."""
+    first = writable.repaired
+    try:
+        writable.seal()
+    finally:
+        writable.close()
+    again = open_writable(
+        writable.disk, create=False, clock=clock, sync_each=sync_each, build_threads=build_threads, repair="rows"
+    )
+    if first is not None and again.repaired is not None:
+        again.repaired.join(first)
+    return again
 
 
 def _begin(disk: Disk, database_uuid: str, now: float) -> Recovered:
@@ -202,7 +217,7 @@ def _resume(
         disk.unlink(log_name(recovered.stillborn))
     if position.end.torn_bytes:
         name = log_name(position.number)
-        _put_aside(disk, f"{name}-{position.end.offset}", disk.read(name, position.end.offset))
+        _put_aside(disk, f"{name}-{position.end.offset}", disk.read(name, position.end.offset).rstrip(b"\0"))
     # A killed process may have named the newest manifest without syncing its name.
     disk.sync_directory("manifest")
     # Records come after a synced header, and the watermark and a manifest that names the log after synced records.
@@ -218,6 +233,7 @@ def _resume(
         last_crc=position.end.last_crc,
         anew=not durable,
     )
+    log.most_room = MOST_ROOM
     watermark = Watermark(disk, database_uuid)
     # What recovery found is durable from here on and shown to everybody; readers may believe in it too.
     watermark.write(log.last_lsn)

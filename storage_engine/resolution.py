@@ -26,6 +26,7 @@ from storage_engine.batch import (
     DropCollection,
     FileReference,
     Operation,
+    PutMode,
     PutRecord,
     PutRows,
 )
@@ -40,7 +41,7 @@ from storage_engine.errors import (
 )
 from storage_engine.metadata.pieces import Piece
 from storage_engine.metadata.pieces import rows as metadata_rows
-from storage_engine.metadata.types import cast_column, grown, isolated
+from storage_engine.metadata.types import cast_column, fits, grown, isolated
 from storage_engine.resolved import whole
 from storage_engine.schema import CollectionSchema
 from storage_engine.snapshot import stored_column, unknown_collection
@@ -54,6 +55,7 @@ from storage_engine.validation import (
     prepare_rows,
 )
 from storage_engine.vector_store import VectorStore
+from storage_engine.vectors.types import StoredVectors, numpy_type
 from storage_engine.wal.entry import LoggedOperation
 
 
@@ -215,7 +217,8 @@ class _Collection:
         metadata = prepared.metadata
         if metadata is not None:
             metadata = self._grow(metadata)
-        change = PutRows(self.schema.uuid, prepared.ids, prepared.vectors, prepared.norms, metadata)
+        mode: PutMode = "insert" if put.mode == "insert" else "upsert"
+        change = PutRows(self.schema.uuid, prepared.ids, prepared.vectors, prepared.norms, metadata, mode)
         self._changes.append(change)
         return change
 
@@ -231,6 +234,8 @@ class _Collection:
         return change
 
     def _refuse_stored(self, ids: Sequence[str]) -> None:
+        if not self._changes and (self._state is None or self._state.rows.knows_none(ids)):
+            return
         present = self._present(ids)
         if any(present):
             stored = next(row_id for row_id, there in zip(ids, present, strict=True) if there)
@@ -274,6 +279,8 @@ class _Collection:
     def _grow(self, metadata: pa.Table) -> pa.Table:
         """Let the columns grow by a batch and return the batch in the grown types."""
         before = self.columns
+        if fits(before, metadata.schema):
+            return isolated(metadata)
         after = grown(before, metadata.schema)
         for name, kind in after.items():
             if name in before and not before[name].equals(kind) and not pa.types.is_null(before[name]):
@@ -337,8 +344,8 @@ class _Collection:
             groups.setdefault(number, []).append(position)
         return groups
 
-    def _stored_vectors(self, places: Sequence[tuple[int, int]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        vectors = np.empty((len(places), self.schema.dimension), np.float32)
+    def _stored_vectors(self, places: Sequence[tuple[int, int]]) -> tuple[StoredVectors, NDArray[np.float32]]:
+        vectors: StoredVectors = np.empty((len(places), self.schema.dimension), numpy_type(self.schema.dtype))
         norms = np.empty(len(places), np.float32)
         for number, positions in self._grouped(places).items():
             rows = np.array([places[position][1] for position in positions], np.int64)

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.batch import PutRows
+from storage_engine.vectors.types import StoredVectors
 
 
-def whole(put: PutRows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Vectors and norms of resolved rows, which always have both.
+def whole(put: PutRows) -> tuple[StoredVectors, NDArray[np.float32]]:
+    """Vectors, in the type of their collection, and norms of resolved rows, which always have both.
 
     Raises:
         ValueError: The rows were not resolved: a defect of the program, or a log record that no writer made.

@@ -24,6 +24,22 @@ class Metric(enum.StrEnum):
     IP = "ip"
 
 
+class VectorType(enum.StrEnum):
+    """How a number of a vector is kept: 4, 2 or 1 bytes; see :mod:`storage_engine.vectors.types`.
+
+    ``FLOAT16``: rounded to the nearest float16. ``INT8``: whole numbers from -128 to 127, others are refused.
+    """
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+CODES = "codes"
+"""Key of the attribute that says where the codes of a collection's graph are: ``stored`` in its file, which is so
+without it, or ``computed`` from the rows when they are first needed."""
+
+
 class Role(enum.StrEnum):
     """Why a collection exists.
 
@@ -59,6 +75,7 @@ class CollectionSchema:
         created_at: Seconds since the epoch, by the engine's clock.
         graph: How its graph is built.
         attributes: Small facts of upper floors, as sorted pairs of text.
+        dtype: How numbers are kept.
     """
 
     name: str
@@ -69,3 +86,4 @@ class CollectionSchema:
     created_at: float = 0.0
     graph: GraphOptions = field(default_factory=GraphOptions)
     attributes: tuple[tuple[str, str], ...] = ()
+    dtype: VectorType = VectorType.FLOAT32

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from storage_engine.schema import CollectionSchema, GraphOptions, Metric, Role
+from storage_engine.schema import CollectionSchema, GraphOptions, Metric, Role, VectorType
+from storage_engine.validation import check_schema
 
 
 def schema_to_json(schema: CollectionSchema) -> dict[str, Any]:
-    """A JSON object of plain values."""
+    """A JSON object of plain values; ``dtype`` is left out where it is float32, as before format 1.2."""
+    dtype = {} if schema.dtype is VectorType.FLOAT32 else {"dtype": schema.dtype.value}
     return {
         "name": schema.name,
         "uuid": schema.uuid,
@@ -24,6 +26,7 @@ def schema_to_json(schema: CollectionSchema) -> dict[str, Any]:
             "minimum_rows": schema.graph.minimum_rows,
         },
         "attributes": [list(pair) for pair in schema.attributes],
+        **dtype,
     }
 
 
@@ -31,10 +34,10 @@ def schema_from_json(value: Mapping[str, Any]) -> CollectionSchema:
     """Inverse of :func:`schema_to_json`.
 
     Raises:
-        ValueError, TypeError, KeyError: The value has another shape.
+        ValueError, TypeError, KeyError: The value has another shape, or a number out of its range.
     """
     graph = value["graph"]
-    return CollectionSchema(
+    schema = CollectionSchema(
         name=str(value["name"]),
         uuid=str(value["uuid"]),
         dimension=int(value["dimension"]),
@@ -48,4 +51,7 @@ def schema_from_json(value: Mapping[str, Any]) -> CollectionSchema:
             minimum_rows=int(graph["minimum_rows"]),
         ),
         attributes=tuple((str(key), str(text)) for key, text in value["attributes"]),
+        dtype=VectorType(value.get("dtype", "float32")),
     )
+    check_schema(schema)  # its error is a ValueError
+    return schema

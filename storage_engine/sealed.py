@@ -16,12 +16,15 @@ from storage_engine.graph_file import SegmentGraph
 from storage_engine.manifest.manifest import SealedSegment
 from storage_engine.metadata.pieces import SEALED, Piece
 from storage_engine.segment.deletes import read_deletes
+from storage_engine.segment.ids import Key
 from storage_engine.segment.reference import SegmentReference
 from storage_engine.segment.segment import Segment
 from storage_engine.staged_file import StoredFile
+from storage_engine.vectors.types import StoredVectors, as_float32
 
 if TYPE_CHECKING:
-    from storage_engine.index.walker import Walker
+    from storage_engine.index.filter_graph import FilterGraph
+    from storage_engine.index.walks import GraphSearch
 
 
 class SealedChunk:
@@ -101,12 +104,15 @@ class SealedChunk:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """All vectors, mapped; the first use checks them."""
+        """All vectors, mapped where they are kept as float32, otherwise a copy; the first use checks them."""
         return self._segment.vectors
 
     @property
-    def unchecked(self) -> NDArray[np.float32]:
-        """All vectors, mapped and not yet checked: whoever used some calls :meth:`confirm` before showing results."""
+    def unchecked(self) -> StoredVectors:
+        """All vectors in the type they are kept in, mapped, not yet checked.
+
+        Whoever used some calls :meth:`confirm` before showing results.
+        """
         return self._segment.mapped_vectors
 
     def confirm(self, positions: NDArray[np.int64] | None) -> None:
@@ -118,15 +124,25 @@ class SealedChunk:
         if self._whole:
             return
         if positions is None:
-            self._segment.vectors  # noqa: B018 - the property checks every block
+            self._segment.verify_vectors()
+            self._confirmed[:] = True
             self._whole = True
         elif not self._confirmed[positions].all():
             self._segment.verify_rows(positions)
             self._confirmed[positions] = True
 
-    def walker(self) -> Walker | None:
+    @property
+    def confirmed(self) -> NDArray[np.bool_] | None:
+        """See :class:`storage_engine.chunks.Chunk`."""
+        return None if self._whole else self._confirmed
+
+    def walker(self) -> GraphSearch | None:
         """The graph ready for searching; ``None`` if there is none or its file is damaged."""
         return None if self.graph is None else self.graph.walker(self._segment)
+
+    def filter_graphs(self) -> tuple[FilterGraph, ...]:
+        """See :class:`storage_engine.chunks.Chunk`."""
+        return () if self.graph is None or not self.graph.file.filters else self.graph.filters(self._segment)
 
     @property
     def norms(self) -> NDArray[np.float32]:
@@ -136,7 +152,7 @@ class SealedChunk:
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors of some rows, copied; only their blocks are checked."""
         self._segment.verify_rows(positions)
-        return self._segment.mapped_vectors[positions]
+        return as_float32(self._segment.mapped_vectors[positions])
 
     def born(self, count: int) -> NDArray[np.int64]:
         """LSN that wrote each of the first ``count`` rows."""
@@ -177,6 +193,10 @@ class SealedChunk:
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """See :class:`storage_engine.chunks.LookupChunk`."""
         return self._segment.ids.lookup(ids)
+
+    def row_of(self, key: Key) -> int:
+        """See :class:`storage_engine.chunks.LookupChunk`."""
+        return self._segment.ids.row_of(key)
 
     def piece(self) -> Piece:
         """The metadata as a piece of the same slots, read as a whole when a value is first wanted."""

@@ -124,7 +124,7 @@ def _seal_rows(disk: Disk, state: CollectionState, lsn: int) -> SealedRows:
 def _write_run(disk: Disk, state: CollectionState, run: Sequence[tuple[FreshChunk, int]]) -> SealedChunk:
     """One segment of the fresh rows that stand side by side, dead ones included, so that slots stay what they are."""
     schema = pa.schema(list(state.columns.items())) if state.columns else None
-    rows = SegmentRows(state.schema.dimension, _row_chunks(state, run), schema)
+    rows = SegmentRows(state.schema.dimension, _row_chunks(state, run), schema, state.schema.dtype)
     reference = write_segment(disk, state.schema.uuid, rows, uuid=uuid.uuid4().hex)
     return SealedChunk(Segment.open(disk, reference), run[0][0].start)
 

@@ -8,63 +8,23 @@ answers in order. Vectors of mapped files are checked after they were compared a
 from __future__ import annotations
 
 import functools
-import itertools
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from storage_engine.candidates import Candidates
 from storage_engine.catalog import CollectionState
-from storage_engine.chunks import Chunk
 from storage_engine.errors import InvalidArgumentError
 from storage_engine.filters.selection import Selection, Selections
-from storage_engine.index.nearest import Nearest, Piece, Wish, nearest, nearest_many
+from storage_engine.index.nearest import Piece, Wish
 from storage_engine.index.planner import Strategy
+from storage_engine.index.within import meets, within
+from storage_engine.prepared_search import Part, PreparedSearch
 from storage_engine.schema import MAX_TOP_K
 from storage_engine.vectors.distance import check_query, merge
 
-_BLOCK_QUERIES = 16  # a thread takes so many queries at a time: few enough to share evenly, enough to stay compiled
-_EXACT: tuple[Strategy, ...] = ("exact", "exact_rows")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """Rows found by a search, best first.
-
-    Args:
-        slots: int64, shape (m,).
-        scores: float32, shape (m,), as :class:`storage_engine.schema.Metric` defines them.
-        strategy: How they were found: ``exact``, ``graph``, ``masked_graph`` or ``exact_rows``.
-        reason: Why in that way, for people.
-    """
-
-    slots: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    strategy: Strategy
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SearchRequest:
-    """What is asked; see :meth:`storage_engine.snapshot.CollectionView.search`."""
-
-    top_k: int
-    mask: NDArray[np.bool_] | Selection | None = None
-    exact: bool = False
-    ef: int | None = None
-    recall: float | None = None
-
-
-class _Part(NamedTuple):
-    """One chunk as it is searched."""
-
-    start: int
-    chunk: Chunk
-    piece: Piece
+_KEPT_SEARCHES = 32  # different wishes for the same rows
 
 
 def live_mask(state: CollectionState) -> NDArray[np.bool_] | None:
@@ -87,44 +47,95 @@ def selections(state: CollectionState) -> Selections:
     return cast(Selections, kept)
 
 
-def search(state: CollectionState, query: NDArray[np.float32], request: SearchRequest) -> Candidates:
-    """Exactly ``min(top_k, live & mask)`` rows, ordered by score, then by slot."""
-    checked = check_query(query, state.schema.dimension, state.schema.metric)
-    wish = _wish(request.top_k, request.exact, request.ef, request.recall)
-    parts = _parts(state, request.mask)
-    return _joined(state, wish, parts, [nearest(checked, part.piece, wish) for part in parts], request.mask is None)
+def filter_columns(state: CollectionState) -> tuple[str, ...]:
+    """Columns for whose values there are graphs."""
+    chunks = state.rows.layout.chunks
+    return tuple(one.column for chunk in chunks for one in chunk.filter_graphs())
 
 
-def search_many(state: CollectionState, queries: NDArray[np.float32], request: SearchRequest) -> list[Candidates]:
-    """For each row of ``queries`` what :func:`search` gives, to the last bit; by all cores."""
-    schema = state.schema
-    checked = [check_query(query, schema.dimension, schema.metric) for query in queries]
-    wish = _wish(request.top_k, request.exact, request.ef, request.recall)
-    parts = _parts(state, request.mask)
-    blocks = [np.stack(checked[at : at + _BLOCK_QUERIES]) for at in range(0, len(checked), _BLOCK_QUERIES)]
+def prepare(
+    state: CollectionState,
+    mask: NDArray[np.bool_] | Selection | None,
+    top_k: int,
+    exact: bool,
+    ef: int | None,
+    recall: float | None,
+) -> PreparedSearch:
+    """A search for these arguments, kept with the state, or with the selection, for the next time."""
+    plain = type(top_k) is int and type(exact) is bool and (ef is None or type(ef) is int)
+    wish = None
+    if not plain or not (recall is None or type(recall) is float):
+        wish = _wish(top_k, exact, ef, recall)
+        top_k, exact, ef, recall = wish.top_k, wish.exact, wish.ef, wish.recall
+    key = (top_k, exact, ef, recall)
+    kept = _kept(state, mask)
+    found = kept.get(key)
+    if found is None or found.outdated:
+        wish = wish or _wish(*key)
+        found = PreparedSearch(_parts(state, mask), wish, state.schema.metric, state.schema.dimension, mask is None)
+        if len(kept) >= _KEPT_SEARCHES:
+            kept.clear()
+        kept[key] = found
+    return found
 
-    def answers(block: NDArray[np.float32]) -> list[Candidates]:
-        found = [nearest_many(block, part.piece, wish) for part in parts]
-        by_query = zip(*found, strict=True) if found else (() for _ in block)
-        return [_joined(state, wish, parts, answer, request.mask is None) for answer in by_query]
 
-    threads = min(len(blocks), _cores())
-    if threads <= 1:
-        return list(itertools.chain.from_iterable(map(answers, blocks)))
-    with ThreadPoolExecutor(threads, thread_name_prefix="qstore-search") as pool:
-        return list(itertools.chain.from_iterable(pool.map(answers, blocks)))
+_Key: TypeAlias = tuple[int, bool, "int | None", "float | None"]
 
 
-def _parts(state: CollectionState, mask: NDArray[np.bool_] | Selection | None) -> list[_Part]:
+def _kept(state: CollectionState, mask: NDArray[np.bool_] | Selection | None) -> dict[_Key, PreparedSearch]:
+    """Where searches of a state, or of a selection of it, are kept; nowhere for a bare mask."""
+    if mask is None:
+        kept = state.cache.get("searches")
+        if kept is None:
+            kept = state.cache["searches"] = {}
+        return cast("dict[_Key, PreparedSearch]", kept)
+    if isinstance(mask, Selection):
+        if mask.prepared is None or mask.prepared[0] is not state.cache:
+            _parts(state, mask)
+        if mask.prepared is not None and mask.prepared[0] is state.cache:
+            return cast("dict[_Key, PreparedSearch]", mask.prepared[2])
+    return {}
+
+
+def search_within(
+    state: CollectionState,
+    query: NDArray[np.float32],
+    bound: float,
+    mask: NDArray[np.bool_] | Selection | None,
+    limit: int | None,
+) -> Candidates:
+    """All rows (or the best ``limit``) whose score meets a bound, ordered by score, then by slot; always exact."""
+    if isinstance(bound, bool) or not isinstance(bound, int | float | np.number) or np.isnan(bound):
+        raise InvalidArgumentError(f"the bound is {bound!r}", fix="Give a number.", value=bound)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1):
+        raise InvalidArgumentError(f"limit is {limit!r}", fix="Give a whole number of at least 1.", value=limit)
+    metric = state.schema.metric
+    if limit is not None and limit <= MAX_TOP_K:  # the best rows are found sooner than all rows within the bound
+        best = prepare(state, mask, limit, True, None, None).one(query)
+        inside = int(np.count_nonzero(meets(best.scores.astype(np.float64), bound, metric)))
+        return Candidates(best.slots[:inside], best.scores[:inside], best.strategy, best.reason)
+    checked = check_query(query, state.schema.dimension, metric)
+    pieces = []
+    for part in _parts(state, mask):
+        answer = within(checked, part.piece, float(bound))
+        part.chunk.confirm(answer.read)
+        pieces.append((part.start, answer.ranked))
+    count = sum(ranked.positions.shape[0] for _, ranked in pieces)
+    ranked = merge(pieces, count if limit is None else min(limit, count), metric)
+    road: Strategy = "exact" if mask is None else "exact_rows"
+    return Candidates(ranked.positions, ranked.scores.astype(np.float32), road, "all rows within a bound are wanted")
+
+
+def _parts(state: CollectionState, mask: NDArray[np.bool_] | Selection | None) -> list[Part]:
     """The chunks that hold rows to be searched; what is worked out is kept with the state or the selection."""
     if mask is None:
         kept = state.cache.get("parts")
         if kept is None:
             live = live_mask(state)
             kept = state.cache["parts"] = _split(state, None if live is None else Selection(live))
-        return cast("list[_Part]", kept)
+        return cast("list[Part]", kept)
     if isinstance(mask, Selection) and mask.prepared is not None and mask.prepared[0] is state.cache:
-        return cast("list[_Part]", mask.prepared[1])
+        return cast("list[Part]", mask.prepared[1])
     live = live_mask(state)
     selection = mask if isinstance(mask, Selection) else Selection(_checked(mask, state), live)
     if selection.mask.shape != (state.slot_count,):
@@ -135,11 +146,11 @@ def _parts(state: CollectionState, mask: NDArray[np.bool_] | Selection | None) -
     if selection is mask and live is not None and (selection.mask & ~live).any():
         selection = Selection(selection.mask, live)  # it was made before these rows died
     parts = _split(state, selection)
-    selection.prepared = (state.cache, parts)
+    selection.prepared = (state.cache, parts, {})
     return parts
 
 
-def _split(state: CollectionState, selection: Selection | None) -> list[_Part]:
+def _split(state: CollectionState, selection: Selection | None) -> list[Part]:
     parts = []
     for chunk, rows in state.rows.parts(state.slot_count):
         mask, matches = (None, rows) if selection is None else selection.within(chunk.start, rows)
@@ -152,35 +163,10 @@ def _split(state: CollectionState, selection: Selection | None) -> list[_Part]:
             chunk.walker(),
             mask,
             matches,
+            chunk.filter_graphs,
         )
-        parts.append(_Part(chunk.start, chunk, piece))
+        parts.append(Part(chunk.start, chunk, piece))
     return parts
-
-
-def _joined(
-    state: CollectionState, wish: Wish, parts: Sequence[_Part], found: Sequence[Nearest], unfiltered: bool
-) -> Candidates:
-    """One answer from those of the chunks; strategy and reason are those of the last chunk that was walked, if any."""
-    strategy: Strategy = "exact" if unfiltered else "exact_rows"
-    if not parts:
-        return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), strategy, "no row matches")
-    reason = found[0].reason
-    for part, answer in zip(parts, found, strict=True):
-        part.chunk.confirm(answer.read)
-        if answer.strategy not in _EXACT:
-            strategy, reason = answer.strategy, answer.reason
-    if len(parts) == 1 and not parts[0].start:
-        ranked = found[0].ranked
-    else:
-        pieces = [(part.start, answer.ranked) for part, answer in zip(parts, found, strict=True)]
-        ranked = merge(pieces, wish.top_k, state.schema.metric)
-    return Candidates(ranked.positions, ranked.scores.astype(np.float32), strategy, reason)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=256, typed=True)  # typed: True is no number of rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from storage_engine import arrow_rows
 from storage_engine.batch import FileReference, JsonValue
+from storage_engine.candidates import Candidates
 from storage_engine.catalog import Catalog, CollectionState
 from storage_engine.errors import (
     InvalidArgumentError,
@@ -27,7 +28,15 @@ from storage_engine.keyed_table import EMPTY_TABLE, TableView
 from storage_engine.metadata import pieces
 from storage_engine.metadata.point_reads import Reader, reader_of
 from storage_engine.schema import CollectionSchema
-from storage_engine.search import Candidates, SearchRequest, live_mask, search, search_many, selections
+from storage_engine.search import (
+    filter_columns,
+    live_mask,
+    prepare,
+    search_within,
+    selections,
+)
+
+_Kept = TypeVar("_Kept")
 
 __all__ = ["Candidates", "CollectionView", "Snapshot"]
 
@@ -125,6 +134,11 @@ class CollectionView:
         return self._state.cache
 
     @property
+    def numbering(self) -> object:
+        """The same object for views in which equal slots are the same rows, whichever of them live; for caches."""
+        return self._state.rows
+
+    @property
     def slot_count(self) -> int:
         """How many slots there are, dead ones included."""
         return self._state.slot_count
@@ -133,6 +147,11 @@ class CollectionView:
     def columns(self) -> Mapping[str, pa.DataType]:
         """Metadata columns (without id and vector) in the order of first appearance."""
         return MappingProxyType(dict(self._state.columns))
+
+    @property
+    def filter_graphs(self) -> tuple[str, ...]:
+        """Columns for whose values there are graphs of their own."""
+        return filter_columns(self._state)
 
     def live(self) -> NDArray[np.bool_]:
         """Which slots hold a live row: shape (slot_count,), read-only."""
@@ -181,6 +200,15 @@ class CollectionView:
         names = self._state.columns if columns is None else self._chosen(columns)
         return {name: self._reader(name)(checked) for name in names}
 
+    def found_ids(self, slots: NDArray[np.int64]) -> list[str]:
+        """:meth:`ids_at` of slots that a search of this view found, which need no check."""
+        return self._state.rows.ids_at(slots)
+
+    def found_values(self, slots: NDArray[np.int64], columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+        """:meth:`values_at` of slots that a search of this view found, which need no check."""
+        names = self._state.columns if columns is None else self._chosen(columns)
+        return {name: self._reader(name)(slots) for name in names}
+
     def column(self, name: str) -> pa.ChunkedArray:
         """One metadata column over all slots; null where a row lacks it. Kept once computed.
 
@@ -228,7 +256,7 @@ class CollectionView:
             InvalidVectorError, DimensionMismatchError: The query is unusable.
             InvalidArgumentError: ``top_k``, ``ef``, ``recall`` or the mask's shape is out of range.
         """
-        return search(self._state, query, SearchRequest(top_k, mask, exact, ef, recall))
+        return prepare(self._state, mask, top_k, exact, ef, recall).one(query)
 
     def search_many(
         self,
@@ -241,7 +269,30 @@ class CollectionView:
         recall: float | None = None,
     ) -> list[Candidates]:
         """For each row of ``queries``, shape (m, dimension), what :meth:`search` gives; by all cores at once."""
-        return search_many(self._state, queries, SearchRequest(top_k, mask, exact, ef, recall))
+        return prepare(self._state, mask, top_k, exact, ef, recall).many(queries)
+
+    def search_within(
+        self,
+        query: NDArray[np.float32],
+        bound: float,
+        *,
+        mask: NDArray[np.bool_] | Selection | None = None,
+        limit: int | None = None,
+    ) -> Candidates:
+        """All rows whose score is at least as good as a bound, best first, ties by slot; no row is ever missed.
+
+        Args:
+            query: Real numbers, shape (dimension,).
+            bound: At most this distance under l2, at least this similarity otherwise. Scores and bound are compared as
+                float32, as scores are reported.
+            mask: As for :meth:`search`.
+            limit: Only the best so many of them.
+
+        Raises:
+            InvalidVectorError, DimensionMismatchError: The query is unusable.
+            InvalidArgumentError: The bound is no number, ``limit`` below 1, or the mask of another shape.
+        """
+        return search_within(self._state, query, bound, mask, limit)
 
     def selection(self, key: str, make: Callable[[], NDArray[np.bool_]]) -> Selection:
         """The live rows among those that a mask selects, kept for the next search in the same state of the rows.
@@ -251,6 +302,19 @@ class CollectionView:
             make: Gives the mask, bool of shape (slot_count,), where it is not known yet.
         """
         return selections(self._state).get(key, lambda: Selection(make(), live_mask(self._state)))
+
+    def kept(self, key: str, make: Callable[[], _Kept]) -> _Kept:
+        """What was worked out about this state of the rows under a key, or is now; kept as long as the state is.
+
+        Args:
+            key: Equal keys must mean equal values.
+            make: Gives the value; two threads may both call it, and one answer is kept.
+        """
+        name = f"kept {key}"
+        found = self._state.cache.get(name)
+        if found is None:
+            found = self._state.cache.setdefault(name, make())
+        return cast(_Kept, found)
 
     def known_selection(self, key: str) -> Selection | None:
         """A selection of this state of the rows that was kept under a key, if it still is."""

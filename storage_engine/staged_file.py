@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from storage_engine.errors import DamagedError
 from storage_engine.files import Bytes, Disk, DiskError, parent_of, write_all
 
 _CHUNK = 1 << 20
+_LARGE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class StagedFile(io.RawIOBase):
         self._handle = disk.create(self._temporary)
         self._length = 0
         self._abandoned = False
-        self._digest = hashlib.sha256()
+        self._crc = 0
 
     def writable(self) -> bool:
         """Always ``True``."""
@@ -66,21 +69,43 @@ class StagedFile(io.RawIOBase):
         if self._abandoned:
             return len(view)
         write_all(self._disk, self._handle, self._length, view)
-        self._digest.update(view)
+        self._crc = crc32(view, self._crc)
         self._length += len(view)
         return len(view)
 
     def seal(self) -> StoredFile:
         """Make the bytes durable and read them back; the file still has its temporary name.
 
+        What is read is compared with what was written by CRC-32, and gives the digest: it is that of the file's bytes,
+        computed once.
+
         Raises:
             DamagedError: What was read differs from what was written.
         """
-        self._disk.sync(self._handle)
-        self._disk.close(self._handle)
-        stored = StoredFile(self.name, self._length, self._digest.hexdigest())
-        _check(self._disk, self._temporary, stored)
-        return stored
+        if self._length < _LARGE_BYTES:
+            self._disk.sync(self._handle)
+            self._disk.close(self._handle)
+            sha256 = self._read_back()
+        else:
+            # Waiting for the drive and computing the digest take about as long as each other.
+            syncing = _Aside(lambda: self._disk.sync(self._handle))
+            try:
+                sha256 = self._read_back()
+            finally:
+                syncing.join()
+            syncing.result()
+            self._disk.close(self._handle)
+        return StoredFile(self.name, self._length, sha256)
+
+    def _read_back(self) -> str:
+        crc, digest = 0, hashlib.sha256()
+        for offset in range(0, self._length, _CHUNK):
+            data = self._disk.read(self._temporary, offset, min(_CHUNK, self._length - offset))
+            crc = crc32(data, crc)
+            digest.update(data)
+        if crc != self._crc:
+            raise _differs(self._temporary)
+        return digest.hexdigest()
 
     def abandon(self) -> None:
         """Close and remove the temporary file; what cannot be removed is swept at the next open.
@@ -92,6 +117,29 @@ class StagedFile(io.RawIOBase):
             self._disk.close(self._handle)
         with contextlib.suppress(DiskError):
             self._disk.unlink(self._temporary)
+
+
+class _Aside(threading.Thread):
+    """A call in a thread of its own."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__(name="qstore-sync", daemon=True)
+        self._work = work
+        self._error: BaseException | None = RuntimeError("the call has not returned")
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asks
+            self._error = error
+        else:
+            self._error = None
+
+    def result(self) -> None:
+        """Raise what the call raised."""
+        if self._error is not None:
+            raise self._error
 
 
 def publish(disk: Disk, files: Sequence[StoredFile]) -> None:

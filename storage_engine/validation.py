@@ -1,11 +1,13 @@
 """Checks of a batch's values that need no stored state: names, ids, shapes, numbers, JSON.
 
-What passes here is a prepared operation: plain text ids, contiguous float32 vectors, one norm per row, metadata with
-checked names. Whether it fits what is stored is decided by :mod:`storage_engine.resolution` under the write lock.
+What passes here is a prepared operation: plain text ids, contiguous vectors in the collection's type, one norm per row,
+metadata with checked names. Whether it fits what is stored is decided by :mod:`storage_engine.resolution` under the
+write lock.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,13 +35,17 @@ from storage_engine.schema import (
     CollectionSchema,
     Metric,
     Role,
+    VectorType,
 )
+from storage_engine.vectors.types import StoredVectors, rounded
 
 MAX_RECORD_BYTES = 8 << 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _HIDDEN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]{0,127}")
 _UUID = re.compile(r"[0-9a-f]{32}")
-_BLOCK_NUMBERS = 1 << 20
+COPIED_BYTES = 8 << 20
+_BLOCK_NUMBERS = 1 << 15
+_LONGEST = math.nextafter((2 - 2.0**-24) * 2.0**127, 0.0)  # the greatest that float32 does not round to infinity
 
 
 def check_schema(schema: CollectionSchema) -> None:
@@ -60,6 +66,10 @@ def check_schema(schema: CollectionSchema) -> None:
             f"metric {schema.metric!r} or role {schema.role!r} is unknown",
             fix=f"Use one of {', '.join(Metric)} and one of {', '.join(Role)}.",
             value=schema.metric,
+        )
+    if not isinstance(schema.dtype, VectorType):
+        raise InvalidArgumentError(
+            f"dtype {schema.dtype!r} is unknown", fix=f"Use one of {', '.join(VectorType)}.", value=schema.dtype
         )
     graph = schema.graph
     limits = (
@@ -90,7 +100,24 @@ def checked_ids(ids: Sequence[str], limit: int) -> list[str]:
     if isinstance(ids, str | bytes):
         raise InvalidIdError(f"ids is the single value {ids!r}", fix="Give a list of ids.", value=ids)
     plain = list(ids)
-    for row_id in plain:
+    if not _are_plain(plain, limit):
+        _check_each(plain, limit)
+        plain = [str(row_id) for row_id in plain]
+    if len(plain) > 1 and len(set(plain)) != len(plain):
+        twice = Counter(plain).most_common(1)[0][0]
+        raise DuplicateIdError(f"id {twice!r} occurs twice in one batch", fix="Give each id once.", value=twice)
+    return plain
+
+
+def _are_plain(ids: list[str], limit: int) -> bool:
+    """Whether all ids are ASCII text of a right length: the usual case, seen without a step for each."""
+    if not ids or set(map(type, ids)) != {str} or not "".join(ids).isascii():
+        return False
+    return max(map(len, ids)) <= limit and "" not in ids
+
+
+def _check_each(ids: list[str], limit: int) -> None:
+    for row_id in ids:
         if not isinstance(row_id, str):
             raise InvalidIdError(
                 f"id {row_id!r} is a {type(row_id).__name__}", fix="Give ids as text, e.g. str(id).", value=row_id
@@ -106,10 +133,6 @@ def checked_ids(ids: Sequence[str], limit: int) -> list[str]:
             raise InvalidIdError(
                 f"id {shown!r} has {size} bytes", fix=f"Use 1 to {limit} bytes of UTF-8.", value=row_id
             )
-    if len(set(plain)) != len(plain):
-        twice = Counter(plain).most_common(1)[0][0]
-        raise DuplicateIdError(f"id {twice!r} occurs twice in one batch", fix="Give each id once.", value=twice)
-    return [str(row_id) for row_id in plain]
 
 
 def id_limit(schema: CollectionSchema) -> int:
@@ -123,7 +146,7 @@ class PreparedRows:
 
     put: PutRows
     ids: list[str]
-    vectors: NDArray[np.float32] | None
+    vectors: StoredVectors | None
     norms: NDArray[np.float32] | None
     metadata: pa.Table | None
 
@@ -138,10 +161,15 @@ def prepare_rows(put: PutRows, schema: CollectionSchema) -> PreparedRows:
     if put.mode not in ("insert", "upsert", "update"):
         raise InvalidArgumentError(f"mode {put.mode!r} is unknown", fix="Use insert, upsert or update.", value=put.mode)
     ids = checked_ids(put.ids, id_limit(schema))
-    vectors = norms = None
+    vectors: StoredVectors | None = None
+    norms = None
     if put.vectors is not None:
-        vectors = checked_vectors(put.vectors, ids, schema.dimension)
-        norms = _norms(put.norms, vectors, ids, schema.metric)
+        given, squares = checked_vectors(put.vectors, ids, schema.dimension)
+        vectors = rounded(given, schema.dtype, ids)
+        if put.norms is not None:
+            norms = _given_norms(put.norms, ids, schema.metric)
+        else:
+            norms = _norms(vectors, squares if vectors is given else squared_lengths(vectors), ids, schema.metric)
     elif put.mode != "update":
         raise InvalidVectorError(
             f"vectors are missing for mode {put.mode!r}", fix="Give one vector per id, or use mode update."
@@ -164,8 +192,13 @@ def prepare_rows(put: PutRows, schema: CollectionSchema) -> PreparedRows:
     return PreparedRows(put, ids, vectors, norms, metadata)
 
 
-def checked_vectors(given: object, ids: Sequence[str], dimension: int) -> NDArray[np.float32]:
-    """Return the vectors as contiguous float32.
+def checked_vectors(
+    given: object, ids: Sequence[str], dimension: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the vectors as contiguous float32, and the squared length of each.
+
+    Up to ``COPIED_BYTES`` they are a copy of their own, so that log and memory hold the same numbers even if the caller
+    changes its array meanwhile. (Larger ones are written to files whose digests would tell.)
 
     Raises:
         DimensionMismatchError: The second axis is not ``dimension``.
@@ -191,69 +224,79 @@ def checked_vectors(given: object, ids: Sequence[str], dimension: int) -> NDArra
             fix="Give one vector per id.",
             value=array.shape[0],
         )
-    with np.errstate(over="ignore"):
-        vectors = np.ascontiguousarray(array, dtype=np.float32)
-    for start, stop in _blocks(vectors):
-        finite = np.isfinite(vectors[start:stop])
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            value = array[start + row, column]
-            raise InvalidVectorError(
-                f"the vector of id {ids[start + row]!r} holds {value} at position {column}",
-                fix="Replace NaN, infinity and numbers beyond float32 before storing.",
-                value=float(value),
-            )
-    return vectors
-
-
-def _norms(
-    given: NDArray[np.float32] | None, vectors: NDArray[np.float32], ids: Sequence[str], metric: Metric
-) -> NDArray[np.float32]:
-    if given is None:
-        norms = euclidean_norms(vectors)
+    if array.dtype == np.float32:
+        vectors = array.copy() if array.nbytes <= COPIED_BYTES else np.ascontiguousarray(array)
     else:
-        norms = np.ascontiguousarray(given, dtype=np.float32)
-        if norms.shape != (len(ids),):
-            raise InvalidVectorError(
-                f"norms have shape {norms.shape} for {len(ids)} ids",
-                fix="Give one norm per id.",
-                value=norms.shape,
-            )
+        with np.errstate(over="ignore"):
+            vectors = np.ascontiguousarray(array, dtype=np.float32)
+    squares = squared_lengths(vectors)
+    # No square of a float32 is beyond float64, so the sum is finite exactly if every number is.
+    if not math.isfinite(float(squares.sum())):
+        row = int(np.argmin(np.isfinite(squares)))
+        column = int(np.argmin(np.isfinite(vectors[row])))
+        value = array[row, column]
+        raise InvalidVectorError(
+            f"the vector of id {ids[row]!r} holds {value} at position {column}",
+            fix="Replace NaN, infinity and numbers beyond float32 before storing.",
+            value=float(value),
+        )
+    return vectors, squares
+
+
+def _given_norms(given: NDArray[np.float32], ids: Sequence[str], metric: Metric) -> NDArray[np.float32]:
+    norms = np.array(given, dtype=np.float32)
+    if norms.shape != (len(ids),):
+        raise InvalidVectorError(
+            f"norms have shape {norms.shape} for {len(ids)} ids",
+            fix="Give one norm per id.",
+            value=norms.shape,
+        )
     bad = ~np.isfinite(norms) | (norms < 0)
     if metric is Metric.COSINE:
         bad |= norms == 0
     if bad.any():
         row = int(np.argmax(bad))
-        if given is not None:
-            raise InvalidVectorError(
-                f"the norm of id {ids[row]!r} is {norms[row]}",
-                fix="Give finite norms, positive for the cosine metric.",
-                value=float(norms[row]),
-            )
-        what = "is zero, which has no direction" if norms[row] == 0 else "is too long for float32"
+        raise InvalidVectorError(
+            f"the norm of id {ids[row]!r} is {norms[row]}",
+            fix="Give finite norms, positive for the cosine metric.",
+            value=float(norms[row]),
+        )
+    return norms
+
+
+def _norms(
+    vectors: StoredVectors, squares: NDArray[np.float64], ids: Sequence[str], metric: Metric
+) -> NDArray[np.float32]:
+    """|x| of each row, rounded to float32. No direction is rounded to none: its least length is a float32 itself."""
+    lengths = np.sqrt(squares)
+    bad = lengths > _LONGEST
+    if metric is Metric.COSINE:
+        bad |= lengths == 0
+    if bad.any():
+        row = int(np.argmax(bad))
+        stored = "" if vectors.dtype == np.float32 else f" as {vectors.dtype}"
+        what = f"is zero{stored}, which has no direction" if lengths[row] == 0 else "is too long for float32"
         raise InvalidVectorError(
             f"the vector of id {ids[row]!r} {what}",
             fix="Remove or rescale it, or use a collection with metric l2 or ip for zero vectors.",
             value=ids[row],
         )
-    return norms
+    return lengths.astype(np.float32)
 
 
-def euclidean_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """|x| of each row, summed in float64 and rounded to float32; infinity where that overflows."""
-    norms = np.empty(len(vectors), np.float32)
-    with np.errstate(over="ignore"):
-        for start, stop in _blocks(vectors):
-            wide = vectors[start:stop].astype(np.float64)
-            lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-            # The smallest float32 stands in where rounding would turn a direction into none.
-            norms[start:stop] = np.where(lengths > 0, np.maximum(lengths, np.float64(2.0**-149)), 0)
-    return norms
-
-
-def _blocks(vectors: NDArray[np.float32]) -> list[tuple[int, int]]:
-    rows = max(1, _BLOCK_NUMBERS // max(1, vectors.shape[1]))
-    return [(start, min(start + rows, len(vectors))) for start in range(0, len(vectors), rows)]
+def squared_lengths(vectors: StoredVectors) -> NDArray[np.float64]:
+    """|x|² of each row in float64. In blocks that stay in the processor's cache."""
+    step = max(1, _BLOCK_NUMBERS // max(1, vectors.shape[1]))
+    if len(vectors) <= step:
+        wide = vectors.astype(np.float64)
+        return np.asarray(np.vecdot(wide, wide), np.float64)
+    squares = np.empty(len(vectors), np.float64)
+    wide = np.empty((step, vectors.shape[1]), np.float64)
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step]
+        wide[: len(block)] = block
+        np.vecdot(wide[: len(block)], wide[: len(block)], out=squares[start : start + step])
+    return squares
 
 
 def check_record(table: str, key: str, value: Mapping[str, JsonValue]) -> None:

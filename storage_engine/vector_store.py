@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 
 from storage_engine.chunks import LIVE, Chunk, FreshChunk, LookupChunk
 from storage_engine.metadata.pieces import Piece, appended, pieces_from, pieces_until
+from storage_engine.segment.ids import FEW, keys_of
+from storage_engine.vectors.types import StoredVectors, as_float32
 
 _FIRST_CHUNK_ROWS = 64
 _CHUNK_BYTES = 4 << 20
+_KEPT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,15 +65,20 @@ class VectorStore:
     def append(
         self,
         ids: Sequence[str],
-        vectors: NDArray[np.float32],
+        vectors: StoredVectors,
         norms: NDArray[np.float32],
         metadata: pa.Table | None,
         lsn: int,
     ) -> None:
-        """Add rows at the end. Cost: one copy of the vectors."""
+        """Add rows at the end. Cost: one copy of the vectors; large float32 arrays are kept and must not change."""
         self.pieces = appended(self.pieces, Piece.of(self.slot_count, len(ids), metadata))
         self._remember(self.slot_count, ids)
         done = 0
+        if vectors.nbytes >= _KEPT_BYTES and vectors.dtype == np.float32:
+            self.layout = self.layout.with_chunk(
+                FreshChunk.of(self.slot_count, ids, as_float32(vectors), norms, lsn),
+            )
+            done = len(ids)
         while done < len(ids):
             chunk = self._chunk_with_room()
             take = min(chunk.free, len(ids) - done)
@@ -144,6 +152,9 @@ class VectorStore:
 
     def _remember(self, first_slot: int, ids: Sequence[str]) -> None:
         newest = self._fresh_slots
+        if newest.keys().isdisjoint(ids):
+            newest.update(zip(ids, range(first_slot, first_slot + len(ids)), strict=True))
+            return
         for slot, row_id in enumerate(ids, first_slot):
             before = newest.get(row_id)
             if before is not None:
@@ -167,6 +178,10 @@ class VectorStore:
     def find(self, ids: Sequence[str], slot_count: int, lsn: int) -> NDArray[np.int64]:
         """Slots of ids as a reader at ``lsn`` sees them, -1 where absent. Cost: O(ids · segments)."""
         found = self._find_fresh(ids, slot_count, lsn)
+        if not self._lookups:
+            return found
+        if len(ids) <= FEW:
+            return self._find_few(ids, found.tolist(), slot_count, lsn)
         missing = np.nonzero(found < 0)[0]
         for chunk in self._lookups:
             if not len(missing):
@@ -182,8 +197,34 @@ class VectorStore:
             missing = missing[~seen]
         return found
 
+    def _find_few(self, ids: Sequence[str], found: list[int], slot_count: int, lsn: int) -> NDArray[np.int64]:
+        """The same in the segments, where arrays would cost more than they save: each id is hashed once for all."""
+        keys = keys_of(ids)
+        missing = [position for position, slot in enumerate(found) if slot < 0]
+        for chunk in self._lookups:
+            if not missing:
+                break
+            if chunk.start >= slot_count:
+                continue
+            died = chunk.died(chunk.count)
+            rest = []
+            for position in missing:
+                row = chunk.row_of(keys[position])
+                if row >= 0 and (died is None or died[row] > lsn):
+                    found[position] = chunk.start + row
+                else:
+                    rest.append(position)
+            missing = rest
+        return np.array(found, np.int64)
+
+    def knows_none(self, ids: Sequence[str]) -> bool:
+        """Whether it is plain to see that none of the ids was ever stored; ``False`` says nothing."""
+        return not self._lookups and self._fresh_slots.keys().isdisjoint(ids)
+
     def _find_fresh(self, ids: Sequence[str], slot_count: int, lsn: int) -> NDArray[np.int64]:
         newest = self._fresh_slots
+        if newest.keys().isdisjoint(ids):
+            return np.full(len(ids), -1, np.int64)
         slots = np.fromiter((newest.get(row_id, -1) for row_id in ids), np.int64, len(ids))
         known = np.nonzero(slots >= 0)[0]
         while len(known):
@@ -232,7 +273,7 @@ class VectorStore:
                 yield layout.chunks[0], np.arange(len(slots)), slots
             return
         owner = np.searchsorted(layout.starts, slots, side="right") - 1
-        for index in np.unique(owner):
+        for index in np.flatnonzero(np.bincount(owner)).tolist():
             where = np.nonzero(owner == index)[0]
             chunk = layout.chunks[index]
             yield chunk, where, slots[where] - chunk.start

@@ -16,7 +16,7 @@ from storage_engine.format_file import read_format
 from storage_engine.history.reader_pin import live_pins
 from storage_engine.history.retained import KeptLog
 from storage_engine.manifest.manifest import Manifest, manifest_name
-from storage_engine.manifest.reader import manifest_numbers, read_manifest
+from storage_engine.manifest.reader import check_chain, manifest_numbers, read_manifest
 from storage_engine.recovery import successor
 from storage_engine.segment.deletes import read_deletes
 from storage_engine.segment.reference import SegmentReference
@@ -107,14 +107,7 @@ def _attempt(severity: Severity, file: str, check: Callable[..., object], *argum
 
 
 def _check_manifest(disk: Disk, number: int, newest: Manifest) -> None:
-    manifest, _ = read_manifest(disk, number, newest.database_uuid)
-    if disk.exists(manifest_name(number - 1)):
-        _, sha256 = read_manifest(disk, number - 1, newest.database_uuid)
-        if sha256 != manifest.previous_sha256:
-            raise DatabaseError(
-                f"{manifest_name(number)} does not follow {manifest_name(number - 1)}: one of them is an old copy",
-                fix="Restore the directory as a whole from a backup.",
-            )
+    check_chain(disk, read_manifest(disk, number, newest.database_uuid)[0])
 
 
 def _check_files(disk: Disk, manifest: Manifest) -> Iterator[Finding]:
@@ -134,8 +127,8 @@ def _check_files(disk: Disk, manifest: Manifest) -> Iterator[Finding]:
                     reference.rows,
                 )
         if collection.graph is not None:
-            file = collection.graph.file
-            yield from _attempt("warning", file.name, check_digest, disk, file)
+            for file in collection.graph.files:
+                yield from _attempt("warning", file.name, check_digest, disk, file)
     if manifest.tables is not None:
         yield from _attempt("error", manifest.tables.name, read_tables, disk, manifest.tables)
 

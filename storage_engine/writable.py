@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from storage_engine import graph_building, sealing
-from storage_engine.batch import FileReference, Operation
+from storage_engine.batch import CreateCollection, FileReference, Operation
 from storage_engine.catalog import Catalog, CollectionState
 from storage_engine.committer import Committer
 from storage_engine.errors import DatabaseClosedError, InvalidArgumentError, WriteFailedError
 from storage_engine.files import Disk, DiskError
+from storage_engine.format_file import COMPACT_VECTORS, require
 from storage_engine.history import pins
 from storage_engine.history.archive import Archive
 from storage_engine.history.reader_pin import live_pins
@@ -29,6 +30,7 @@ from storage_engine.lock import WriterLock
 from storage_engine.manifest.manifest import Manifest
 from storage_engine.manifest.writer import write_manifest
 from storage_engine.repair import RepairReport
+from storage_engine.schema import VectorType
 from storage_engine.sealed import SealedChunk
 from storage_engine.snapshot import Snapshot, unknown_collection
 from storage_engine.staged_file import StagedFile, publish
@@ -104,6 +106,8 @@ class Writable:
 
     def commit(self, operations: list[Operation], check: Callable[[Catalog], None] | None = None) -> int:
         """See :meth:`storage_engine.engine.Engine.commit`; ``check`` as the committer takes it."""
+        if any(isinstance(one, CreateCollection) and one.schema.dtype is not VectorType.FLOAT32 for one in operations):
+            self._require(COMPACT_VECTORS)
         if self._behind(_MOST_BEHIND):
             try:
                 self.seal()
@@ -115,9 +119,22 @@ class Writable:
                 ) from error
         return self.committer.commit(operations, check)
 
-    def needs_seal(self) -> bool:
-        """Whether the log has grown past its limits."""
-        return self._behind(1)
+    def _require(self, feature: int) -> None:
+        """Before the first commit that older versions would not understand."""
+        try:
+            with self.committer.lock:
+                self.committer.check_usable()
+                require(self.disk, feature)
+        except DiskError as error:
+            raise WriteFailedError(
+                f"the file FORMAT could not be written: {error.what}",
+                fix="Nothing was stored. Free some space and try again.",
+                value=error.name,
+            ) from error
+
+    def needs_seal(self, times: int = 1) -> bool:
+        """Whether the log has grown past its limits, or so many times as far."""
+        return self._behind(times)
 
     def _behind(self, times: int) -> bool:
         committer = self.committer
@@ -211,6 +228,47 @@ class Writable:
             for name, state in self.committer.catalog.collections.items():
                 if collection in (None, name) and graph_building.uncovered(state):
                     self.build_graph(state)
+
+    def build_filter_graph(self, collection: str, column: str) -> None:
+        """Seal, build the collection's graph if it does not cover all rows, and graphs for a column's values beside it.
+
+        Raises:
+            UnknownCollectionError: There is no collection of that name.
+            UnknownColumnError, InvalidArgumentError: See :func:`storage_engine.graph_building.build_filter`.
+        """
+        with self._maintenance:
+            self.build_graphs(collection)
+            state = self.committer.catalog.collections[collection]
+            threads = self.build_threads or os.cpu_count() or 1
+            built = graph_building.build_filter(self.disk, state, self._manifest, column, threads, self._progress)
+            self._exchange_graph(state.schema.uuid, built)
+
+    def drop_filter_graph(self, collection: str, column: str) -> bool:
+        """Give up the graphs of a column's values; whether there were any.
+
+        Raises:
+            UnknownCollectionError: There is no collection of that name.
+        """
+        with self._maintenance:
+            collections = self.committer.catalog.collections
+            if collection not in collections:
+                raise unknown_collection(collection, collections)
+            self.seal()
+            state = self.committer.catalog.collections[collection]
+            built = graph_building.without_filter(self.disk, state, self._manifest, column)
+            if built is not None:
+                self._exchange_graph(state.schema.uuid, built)
+            return built is not None
+
+    def _exchange_graph(self, uuid: str, built: graph_building.BuiltGraph) -> None:
+        with self.committer.lock:
+            current = self.committer.catalog.by_uuid(uuid)
+            if current is None:  # dropped meanwhile; the files are swept at the next open
+                return
+            successor = graph_building.succeed(current, built)
+            retired = self._publish(graph_building.manifest_with(self._manifest, uuid, built))
+            self.committer.exchange({uuid: successor})
+        self._retire(retired)
 
     def rebuild_damaged_graphs(self) -> list[str]:
         """Read every graph and build those anew that are damaged or missing; returns the collections' names."""

@@ -53,6 +53,21 @@ def check(db):
     assert dict(db._engine.snapshot().table("t")) == {"k": {"v": [1, "two", None, 3.5]}}
 
 
+def check_types(db):
+    """The collections of float16 and int8, since format 1.2."""
+    wide = vectors(3, 60, 35)
+    for dtype, given in (("float16", wide), ("int8", np.rint(100 * wide))):
+        small = db.collection(dtype)
+        assert small.dtype == dtype and len(small) == 60 and "s9" not in small
+        row = small.get("s5")
+        expected = given[5].astype(dtype).astype(np.float32)
+        assert np.allclose(row.vector, expected, rtol=2e-3, atol=1.5 if dtype == "int8" else 1e-3)
+        assert row.vector.astype(dtype).astype(np.float32).tobytes() == row.vector.tobytes()
+        assert row.metadata == {"n": 5}
+        assert small.query(row.vector, top_k=1).ids == ["s5"] and small.query(row.vector, top_k=1, ef=30).ids == ["s5"]
+        assert "fresh" in small
+
+
 def test_there_is_one_for_this_format():
     assert f"format-{MAJOR}.{MINOR}.qdb" in DATABASES
     size = sum(file.stat().st_size for file in GOLDEN.rglob("*") if file.is_file())
@@ -63,6 +78,8 @@ def test_it_opens_for_reading(golden):
     before = {file: file.read_bytes() for file in golden.rglob("*") if file.is_file()}
     with QuantumDatabase.open(golden, read_only=True) as db:
         check(db)
+        if golden.name >= "format-1.2":
+            check_types(db)
         assert [finding for finding in db.verify() if finding.severity != "info"] == []
     assert {file: file.read_bytes() for file in golden.rglob("*") if file.is_file()} == before
 
@@ -84,4 +101,6 @@ def test_it_opens_for_writing_and_goes_on(golden):
     with QuantumDatabase.open(golden) as db:
         db.collection("items").delete("new")
         check(db)
+        if golden.name >= "format-1.2":
+            check_types(db)
         assert (golden / "FORMAT").read_bytes()[24:28] == bytes([MAJOR, 0, MINOR, 0])

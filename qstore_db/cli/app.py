@@ -74,6 +74,7 @@ def import_(
     collection: Annotated[str, typer.Argument(help="The collection to add to; created if it is missing.")],
     file: Annotated[Path, typer.Argument(help="A .parquet, .csv, .npy or .npz file.")],
     metric: Annotated[str, typer.Option(help="l2, cosine or ip, for a new collection.")] = "l2",
+    dtype: Annotated[str, typer.Option(help="float32, float16 or int8, for a new collection.")] = "float32",
     id_column: Annotated[str, typer.Option(help="Column with the ids; row numbers where it is missing.")] = "id",
     vector_column: Annotated[str, typer.Option(help="Column with the vectors.")] = "vector",
     dataset: Annotated[
@@ -91,6 +92,7 @@ def import_(
             collection,
             file,
             metric=metric,
+            dtype=dtype,
             id_column=id_column,
             vector_column=vector_column,
             dataset=dataset,

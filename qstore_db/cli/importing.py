@@ -30,6 +30,7 @@ def import_file(
     file: Path,
     *,
     metric: str = "l2",
+    dtype: str = "float32",
     id_column: str = "id",
     vector_column: str = "vector",
     dataset: bool = False,
@@ -66,7 +67,7 @@ def import_file(
                 try:
                     target = db.collection(collection)
                 except UnknownCollectionError:
-                    target = db.create_collection(collection, dimension=vectors.shape[1], metric=metric)
+                    target = db.create_collection(collection, dimension=vectors.shape[1], metric=metric, dtype=dtype)
                 target.upsert(ids, vectors, metadata=metadata)
                 rows += len(ids)
                 engine.commit(WriteBatch([mark.put(rows)]))

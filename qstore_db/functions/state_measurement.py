@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from qstore_db.errors import InvalidArgumentError, InvalidStateError, UnknownIdError
+from qstore_db.functions.group_operations import collapse_operations, group_of
 from qstore_db.functions.state_operations import state_operations
 from qstore_db.functions.state_reading import (
     MEASUREMENTS,
@@ -22,7 +23,7 @@ from qstore_db.states.contexts import (
     check_context_name,
     parse_superposed_context,
 )
-from qstore_db.states.measurement import Measurement, Outcome, measure_complete, measure_named, measure_superposed
+from qstore_db.states.measurement import NO, Measurement, Outcome, measure_complete, measure_named, measure_superposed
 from qstore_db.states.state_record import StateRecord
 from storage_engine.batch import PutRecord, WriteBatch
 from storage_engine.engine import Engine
@@ -71,14 +72,23 @@ def measure(
     """
     if postselect and context is None:
         raise InvalidArgumentError("postselect needs a context", fix="name the context to post-select on")
-    generator, kept_seed = _generator(seed, rng)
+    generator, kept_seed = generator_of(seed, rng)
     asked = _parse_context(context)
     with writing(engine) as snapshot:
         record = _stored_state(snapshot, collection, record_id, asked)
         now = engine.clock()
-        outcome = _measure(record, asked, now, generator, postselect)
+        group = group_of(snapshot, collection, record_id)
+        if collapse and group is not None and isinstance(asked, ContextSuperposition):
+            raise InvalidStateError(
+                f"record {record_id!r} is entangled in the group {group.id!r}, and a superposed context says nothing"
+                " about its partners",
+                fix="measure without collapse, or dissolve the group first",
+                value=record_id,
+            )
+        factor = 1.0 if group is None else 1.0 - group.strength
+        outcome = _measure(record, asked, now, generator, postselect, factor)
         measurement = Measurement(
-            number=len(snapshot.table(MEASUREMENTS)) + 1,
+            number=next_number(snapshot),
             collection=collection,
             id=record_id,
             context=_shown(asked),
@@ -91,9 +101,14 @@ def measure(
             measured_at=now,
             seed=kept_seed,
         )
-        batch = WriteBatch([_record(measurement)])
+        batch = WriteBatch([measurement_record(measurement)])
         if collapse:
             batch.add(*state_operations(snapshot, collection, [record_id], [outcome.state], None, "update", now=now))
+            # What the outcome says about entangled partners.
+            context_shown = outcome.name if asked is None else asked
+            if isinstance(context_shown, str):
+                shown = outcome.name != NO or asked is None
+                batch.add(*collapse_operations(snapshot, collection, record_id, context_shown, shown=shown))
         engine.commit(batch)
     return measurement
 
@@ -104,9 +119,10 @@ def _measure(
     now: float,
     rng: np.random.Generator,
     postselect: bool,
+    factor: float,
 ) -> Outcome:
     state = record.superposition
-    weight = record.coherent_weight(now)
+    weight = factor * record.coherent_weight(now)
     if asked is None:
         return measure_complete(state, rng)
     if isinstance(asked, str):
@@ -146,7 +162,12 @@ def _shown(asked: str | ContextSuperposition | None) -> str | Mapping[str, float
     return asked
 
 
-def _generator(seed: int | None, rng: np.random.Generator | None) -> tuple[np.random.Generator, int | None]:
+def generator_of(seed: int | None, rng: np.random.Generator | None) -> tuple[np.random.Generator, int | None]:
+    """The generator that draws an outcome, and the seed that is kept with it.
+
+    Raises:
+        InvalidArgumentError: ``seed`` is out of range, or given beside ``rng``.
+    """
     if rng is not None:
         if seed is not None:
             raise InvalidArgumentError("both seed and rng were given", fix="give one of them", value=seed)
@@ -160,8 +181,13 @@ def _generator(seed: int | None, rng: np.random.Generator | None) -> tuple[np.ra
     return np.random.default_rng(int(seed)), int(seed)
 
 
-def _record(measurement: Measurement) -> PutRecord:
-    """Its row; the table is only ever appended to, so its length numbers the next one."""
+def next_number(snapshot: Snapshot) -> int:
+    """The number of the next measurement; the table is only ever appended to, so its length counts."""
+    return len(snapshot.table(MEASUREMENTS)) + 1
+
+
+def measurement_record(measurement: Measurement) -> PutRecord:
+    """Its row."""
     context = measurement.context
     return PutRecord(
         MEASUREMENTS,

@@ -44,7 +44,7 @@ from storage_engine.batch import (
     PutRecord,
     PutRows,
 )
-from storage_engine.schema import CollectionSchema, Metric, Role
+from storage_engine.schema import CollectionSchema, Metric, Role, VectorType
 from storage_engine.snapshot import Snapshot
 
 
@@ -149,6 +149,12 @@ def state_operations(
     created = new if new is not None and not snapshot.has_collection(collection) else None
     schema = snapshot.collection(collection).schema if created is None else created
     require_cosine(schema)
+    if schema.dtype is not VectorType.FLOAT32:
+        raise InvalidStateError(
+            f"collection {schema.name!r} keeps {schema.dtype}, which is too coarse for superposed records",
+            fix="keep them in a collection of dtype float32",
+            value=schema.dtype.value,
+        )
     for state in states:
         if state.vectors.shape[1] != schema.dimension:
             raise DimensionMismatchError(
@@ -208,16 +214,43 @@ def update_operations(
         InvalidStateError: As in :func:`~qstore_db.states.superposition.parse_superposition`; the record is no state and
             no contexts are given; a context without a vector.
     """
+    changed = updated_state(
+        snapshot,
+        collection,
+        record_id,
+        vector=vector,
+        vectors=vectors,
+        contexts=contexts,
+        weights=weights,
+        coherence_time=coherence_time,
+    )
+    if changed is None:
+        return [PutRows(collection, [record_id], None, None, metadata, "update")]
+    return state_operations(snapshot, collection, [record_id], [changed], metadata, "update", now=now)
+
+
+def updated_state(
+    snapshot: Snapshot,
+    collection: str,
+    record_id: str,
+    *,
+    vector: ArrayLike | None = None,
+    vectors: VectorsInput | None = None,
+    contexts: ContextsInput | None = None,
+    weights: Sequence[float] | None = None,
+    coherence_time: float | None | Unchanged = UNCHANGED,
+) -> Superposition | None:
+    """The state that :func:`update_operations` writes; ``None`` where nothing but metadata is given."""
     view = snapshot.collection(collection)
     slots = view.slots_of([record_id])
     if slots[0] < 0:
         raise UnknownIdError(f"no record {record_id!r} in {collection!r}", fix="insert it first", value=record_id)
     untouched = all(part is None for part in (vector, vectors, contexts, weights))
     if untouched and isinstance(coherence_time, Unchanged):
-        return [PutRows(collection, [record_id], None, None, metadata, "update")]
+        return None
     require_cosine(view.schema)
     stored = read_state(snapshot, collection, record_id)
-    changed = _changed(
+    return _changed(
         record_id,
         None if stored is None else stored.superposition,
         view.vectors_at(slots)[0],
@@ -227,7 +260,6 @@ def update_operations(
         weights=weights,
         coherence_time=coherence_time,
     )
-    return state_operations(snapshot, collection, [record_id], [changed], metadata, "update", now=now)
 
 
 def delete_operations(

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from qstore_db.functions.group_operations import changed_operations, leaving_operations, stored_groups
 from qstore_db.functions.state_operations import (
     UNCHANGED,
     Unchanged,
@@ -23,10 +24,11 @@ from qstore_db.functions.state_operations import (
     row_operations,
     state_operations,
     update_operations,
+    updated_state,
 )
 from qstore_db.states.contexts import ContextsInput
 from qstore_db.states.superposition import Superposition, VectorsInput
-from storage_engine.batch import PutMode, WriteBatch
+from storage_engine.batch import PutMode, PutRows, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.schema import CollectionSchema
 from storage_engine.snapshot import Snapshot
@@ -55,8 +57,13 @@ def write_rows(
     new: CollectionSchema | None = None,
 ) -> int:
     """Write ordinary rows in one commit; see :func:`row_operations`. Returns the version."""
+    if mode == "insert" and (new is None or engine.snapshot().has_collection(collection)):
+        # New ids have no state that would have to be read before: threads that insert share one sync.
+        return engine.commit(WriteBatch([PutRows(collection, ids, vectors, None, metadata, mode)]))
     with writing(engine) as snapshot:
         operations = row_operations(snapshot, collection, ids, vectors, metadata, mode, now=engine.clock(), new=new)
+        if mode == "upsert":
+            operations += leaving_operations(snapshot, collection, ids)
         return engine.commit(WriteBatch(operations))
 
 
@@ -73,6 +80,8 @@ def write_states(
     """Write states in one commit, aged from now; see :func:`state_operations`. Returns the version."""
     with writing(engine) as snapshot:
         operations = state_operations(snapshot, collection, ids, states, metadata, mode, now=engine.clock(), new=new)
+        if mode == "upsert":
+            operations += leaving_operations(snapshot, collection, ids)
         return engine.commit(WriteBatch(operations))
 
 
@@ -102,6 +111,18 @@ def update_state(
             metadata=metadata,
             now=engine.clock(),
         )
+        changed = updated_state(
+            snapshot,
+            collection,
+            record_id,
+            vector=vector,
+            vectors=vectors,
+            contexts=contexts,
+            weights=weights,
+            coherence_time=coherence_time,
+        )
+        if changed is not None:
+            operations += changed_operations(snapshot, collection, record_id, changed)
         return engine.commit(WriteBatch(operations))
 
 
@@ -109,10 +130,12 @@ def delete_rows(engine: Engine, collection: str, ids: Sequence[str], *, missing_
     """Delete rows of either kind in one commit; see :func:`delete_operations`. Returns the version."""
     with writing(engine) as snapshot:
         operations = delete_operations(snapshot, collection, ids, missing_ok=missing_ok)
+        operations += leaving_operations(snapshot, collection, ids)
         return engine.commit(WriteBatch(operations))
 
 
 def drop_collection(engine: Engine, collection: str) -> int:
     """Drop a collection with its states in one commit; its rows in ``measurements`` stay. Returns the version."""
     with writing(engine) as snapshot:
-        return engine.commit(WriteBatch(drop_operations(snapshot, collection)))
+        groups = [group.remove() for group in stored_groups(snapshot, collection)]
+        return engine.commit(WriteBatch([*drop_operations(snapshot, collection), *groups]))

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_db.errors import DimensionMismatchError, InvalidArgumentError, InvalidVectorError
+from qstore_db.functions.group_operations import coherence_factors
 from qstore_db.functions.state_reading import ContextBranches, all_branches, branches_of, require_cosine
 from qstore_db.states.coherence import coherent_weights, dephased_overlaps
 from qstore_db.states.contexts import ContextsInput, ContextSuperposition, check_context_name, parse_superposed_context
@@ -111,7 +112,8 @@ def search(
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or not 1 <= top_k <= MAX_TOP_K:
         raise InvalidArgumentError(f"top_k {top_k!r} is out of range", fix=f"give 1 to {MAX_TOP_K}", value=top_k)
     branches = _matching(snapshot, collection, superposed.contexts, mask, coherent_only, now)
-    slots, scores = _superposed_scores(branches, superposed, unit, now)
+    factors = _entanglement_factors(snapshot, collection)
+    slots, scores = _superposed_scores(branches, superposed, unit, now, factors)
     best = np.lexsort((slots, -scores))[:top_k]
     return StateHits(view.ids_at(slots[best]), slots[best], scores[best], "states")
 
@@ -163,7 +165,11 @@ def _search_one_context(
 
 
 def _superposed_scores(
-    branches: ContextBranches, context: ContextSuperposition, unit: NDArray[np.float64], now: float
+    branches: ContextBranches,
+    context: ContextSuperposition,
+    unit: NDArray[np.float64],
+    now: float,
+    factors: NDArray[np.float64] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Visible slots of the records, ascending, and their scores."""
     if not len(branches.slots):
@@ -178,8 +184,21 @@ def _superposed_scores(
     coherence = coherent_weights(
         now, heads.numbers("written_at"), heads.numbers("coherence_time"), heads.numbers("initial_coherence")
     )
+    if factors is not None:
+        coherence = coherence * factors[slots]
     phases = np.asarray(context.phases)[branches.contexts]
     return slots, dephased_overlaps(records, amplitudes, phases, coherence)
+
+
+def _entanglement_factors(snapshot: Snapshot, collection: str) -> NDArray[np.float64] | None:
+    """Share of its interference that each slot's record keeps, float64 (slots,); ``None`` where none is entangled."""
+    factors = coherence_factors(snapshot, collection)
+    if not factors:
+        return None
+    view = snapshot.collection(collection)
+    shares = np.ones(view.slot_count)
+    shares[view.slots_of(list(factors))] = list(factors.values())
+    return shares
 
 
 def _similarities(branches: ContextBranches, unit: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -133,6 +133,11 @@ def measure_named(
     return Outcome(NO, 1.0 - probability, left, None)
 
 
+def branch_left(state: Superposition, context: str) -> Outcome:
+    """What showing a context leaves, with the probability that it had; the context must be one of the state's."""
+    return _single_branch(state, state.contexts.index(context), context)
+
+
 def _single_branch(state: Superposition, index: int, name: str) -> Outcome:
     left = replace(
         state,

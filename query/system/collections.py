@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 
 import pyarrow as pa
 
+from query.system.moments import TIME, moment
 from storage_engine.schema import CollectionSchema, Role
 from storage_engine.snapshot import CollectionView, Snapshot
 
@@ -23,9 +23,10 @@ class Collections:
             ("name", pa.string()),
             ("dimension", pa.int64()),
             ("metric", pa.string()),
+            ("dtype", pa.string()),
             ("role", pa.string()),
             ("rows", pa.int64()),
-            ("created_at", pa.timestamp("us", tz="UTC")),
+            ("created_at", TIME),
         ]
     )
 
@@ -37,9 +38,10 @@ class Collections:
                     "name": schema.name,
                     "dimension": schema.dimension,
                     "metric": schema.metric.value,
+                    "dtype": schema.dtype.value,
                     "role": schema.role.value,
                     "rows": len(snapshot.collection(schema.name)),
-                    "created_at": _moment(schema.created_at),
+                    "created_at": moment(schema.created_at),
                 }
                 for schema in visible(snapshot)
             ],
@@ -60,7 +62,7 @@ class Datasets:
             ("labelled", pa.int64()),
             ("labels", pa.int64()),
             ("splits", pa.list_(pa.string())),
-            ("created_at", pa.timestamp("us", tz="UTC")),
+            ("created_at", TIME),
         ]
     )
 
@@ -97,9 +99,5 @@ def _dataset(view: CollectionView) -> dict[str, object]:
         "labelled": len(labels),
         "labels": pc.count_distinct(labels).as_py(),
         "splits": splits,
-        "created_at": _moment(view.schema.created_at),
+        "created_at": moment(view.schema.created_at),
     }
-
-
-def _moment(seconds: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from query.ports import Parameter, Procedure
 from query.procedures.stored import TABLE, declared, definitions
+from query.system.moments import TIME, moment
 from storage_engine.snapshot import Snapshot
 
 
@@ -32,7 +32,7 @@ class Procedures:
             ("name", pa.string()),
             ("arguments", pa.list_(pa.string())),
             ("definition", pa.string()),
-            ("created_at", pa.timestamp("us", tz="UTC")),
+            ("created_at", TIME),
         ]
     )
 
@@ -43,7 +43,7 @@ class Procedures:
         ]
         records = snapshot.table(TABLE)
         for name, definition in definitions(snapshot).items():
-            created = datetime.datetime.fromtimestamp(float(str(records[name]["created_at"])), datetime.UTC)
+            created = moment(float(str(records[name]["created_at"])))
             rows.append(
                 {
                     "name": name,

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from query.system.moments import TIME
 from storage_engine.engine import Engine
 from storage_engine.history import pins
 from storage_engine.snapshot import Snapshot
@@ -28,7 +29,7 @@ class Versions:
     schema: ClassVar[pa.Schema] = pa.schema(
         [
             ("version", pa.int64()),
-            ("time", pa.timestamp("us", tz="UTC")),
+            ("time", TIME),
             ("changes", pa.string()),
             ("tags", pa.list_(pa.string())),
             ("pinned_by", pa.list_(pa.string())),

@@ -34,7 +34,7 @@ class Selection:
         chosen.flags.writeable = False
         self.mask = chosen
         self.count = int(np.count_nonzero(chosen))
-        self.prepared: tuple[object, object] | None = None
+        self.prepared: tuple[object, object, object] | None = None
 
     def within(self, start: int, rows: int) -> tuple[NDArray[np.bool_], int]:
         """The part of the mask from a slot on, and how many slots it selects."""

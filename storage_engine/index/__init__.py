@@ -1,1 +1,1 @@
-"""The graph over sealed rows: built by hnswlib, frozen in our own format, walked by our own kernel."""
+"""The graph over sealed rows: built in rounds, frozen in our own format, walked by our own kernel."""

@@ -8,24 +8,30 @@ queries of another kind the numbers say nothing, nor about filters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.schema import Metric
 from storage_engine.vectors.distance import exact_top_k
+from storage_engine.vectors.types import StoredVectors, as_float32
 
 if TYPE_CHECKING:
-    from storage_engine.index.walker import Walker
+    from storage_engine.index.walks import GraphSearch
 
 EFS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Widths that are tried, until one is as good as can be."""
 
 QUERIES = 256
+"""At most so many rows are queries, and at least half as many where an eighth of the rows is more."""
+
 MINIMUM_ROWS = 1_000
+_ROWS_A_QUERY = 200  # between these ends: measuring is to cost a fraction of building
 
 TOPS = (10, 100)
 """For so many rows wanted."""
@@ -33,6 +39,10 @@ TOPS = (10, 100)
 _CONFIDENCE = 1.645  # standard errors below the mean: 95 % one-sided
 _GOOD_ENOUGH = 0.999
 _AS_GOOD = 0.002
+_EVERY = (1, 2)  # of the queries: each one says ten times as much about 100 neighbours as about 10
+_STEP = 8  # queries that a thread takes at once
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,59 +110,81 @@ def held_out(rows: int, seed: int) -> NDArray[np.int64]:
     """Row numbers, ascending, that join the graph last and are queries before; none where there are few rows."""
     if rows < MINIMUM_ROWS:
         return np.empty(0, np.int64)
-    return np.sort(np.random.default_rng(seed).choice(rows, min(QUERIES, rows // 8), replace=False))
+    count = min(QUERIES, max(QUERIES // 2, rows // _ROWS_A_QUERY), rows // 8)
+    return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
 
 
 def calibrate(
-    walker: Walker,
-    vectors: NDArray[np.float32],
+    walker: GraphSearch,
+    vectors: StoredVectors,
     norms: NDArray[np.float32] | None,
     queries: NDArray[np.int64],
     stop: Callable[[], None],
+    threads: int = 1,
 ) -> Calibration:
     """Measure.
 
     Args:
         walker: Over all rows, of a graph in which nothing links to the queries.
-        vectors: float32 of shape (n, d).
+        vectors: Of shape (n, d).
         norms: float32 of shape (n,) for the cosine metric.
         queries: Row numbers that are not in the graph yet, at least one.
         stop: Called now and then; what it raises ends the work.
+        threads: Share the queries; what is measured does not depend on them.
 
     Returns:
         Curves up to the first width that finds nearly everything; empty under cosine if all queries are zero. Cost:
-        about ``QUERIES`` exact searches and as many walks of each width.
+        as many exact searches as queries, and as many walks of each width; half of them for the 100 nearest.
     """
     known = np.ones(vectors.shape[0], np.bool_)
     known[queries] = False
     within = np.flatnonzero(known)
     metric = walker.metric
-    asked = np.ascontiguousarray(vectors[queries])
+    asked = np.ascontiguousarray(as_float32(vectors[queries]))
     asked = asked[asked.any(axis=1)] if metric is Metric.COSINE else asked
     recall = np.full((len(TOPS), len(EFS)), np.nan, np.float32)
     compared = np.full((len(TOPS), len(EFS)), np.nan, np.float32)
-    best = []
-    for query in asked:
-        stop()
-        best.append(_best_scores(walker, query, vectors, norms, within))
+
+    def best_of(some: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+        return [_best_scores(walker, query, vectors, norms, within) for query in some]
+
+    best = _shared([partial(best_of, some) for some in _blocks(asked)], threads, stop)
     for series, top in enumerate(TOPS):
+        some, bars = asked[:: _EVERY[series]].copy(), best[:: _EVERY[series]]
         for place, ef in enumerate(EFS):
             if not top <= ef <= within.size or not best:
                 continue
-            walks = walker.search_many(asked, top, ef)
-            stop()
-            shares = [_share(walk.ranked.scores, bar[:top], metric) for walk, bar in zip(walks, best, strict=True)]
-            recall[series, place] = _lower_limit(shares, top)
+            walks = _shared([partial(walker.search_many, part, top, ef) for part in _blocks(some)], threads, stop)
+            shares = [share_found(walk.ranked.scores, bar[:top], metric) for walk, bar in zip(walks, bars, strict=True)]
+            recall[series, place] = lower_limit(shares, top)
             compared[series, place] = np.mean([walk.compared for walk in walks])
             if np.mean(shares) >= _GOOD_ENOUGH:
                 break
     return Calibration(recall, compared)
 
 
+def _blocks(queries: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    return (queries[start : start + _STEP] for start in range(0, len(queries), _STEP))
+
+
+def _shared(tasks: Sequence[Callable[[], list[T]]], threads: int, stop: Callable[[], None]) -> list[T]:
+    """The results of all tasks, one after the other in their order."""
+    results: list[T] = []
+    with ThreadPoolExecutor(threads, "qstore-calibrate") as pool:
+        try:
+            for done in [pool.submit(task) for task in tasks]:
+                results += done.result()
+                stop()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return results
+
+
 def _best_scores(
-    walker: Walker,
+    walker: GraphSearch,
     query: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: StoredVectors,
     norms: NDArray[np.float32] | None,
     within: NDArray[np.int64],
 ) -> NDArray[np.float64]:
@@ -163,7 +195,7 @@ def _best_scores(
     return exact_top_k(query, vectors, TOPS[-1], walker.metric, norms, within).scores
 
 
-def _share(found: NDArray[np.float64], bar: NDArray[np.float64], metric: Metric) -> float:
+def share_found(found: NDArray[np.float64], bar: NDArray[np.float64], metric: Metric) -> float:
     """Of the rows wanted, the share found; rows that are as good as the last one wanted count."""
     if not bar.size:
         return 1.0
@@ -171,7 +203,7 @@ def _share(found: NDArray[np.float64], bar: NDArray[np.float64], metric: Metric)
     return min(1.0, float(np.count_nonzero(good)) / bar.size)
 
 
-def _lower_limit(shares: list[float], top: int) -> float:
+def lower_limit(shares: list[float], top: int) -> float:
     """Lower confidence limit of the mean of shares; never above what one row missed in all would leave."""
     count = len(shares)
     error = float(np.std(shares)) / math.sqrt(count)

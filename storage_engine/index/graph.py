@@ -5,12 +5,13 @@ belongs to.
 
 Layout of the bytes, little-endian, each section starting at a multiple of 64:
 
-    header   128 bytes: magic, format, flags (1: with codes, 2: with a calibration), rows, level-0 width, upper width,
-             upper rows, entry, levels, dimension of the codes; crc32 last
+    header   128 bytes: magic, format, flags (1: with codes, 2: with a calibration, 4: with what codes stand for
+             only), rows, level-0 width, upper width, upper rows, entry, levels, dimension of the codes; crc32 last
     levels   uint8  (rows,)              the highest level of each row
     links    int32  (rows, width)        level-0 neighbours, padded with -1
     upper    int32  (upper rows, m)      neighbours at levels 1, 2, … of each row that has them, row after row
-    low      float32 (d,), step float32 (d,), codes uint8 (rows, stride)       only with codes
+    low      float32 (d,), step float32 (d,)                                   only with flag 1 or 4
+    codes    uint8 (rows, stride)                                              only with codes
     recall   float32 (2, 13), compared float32 (2, 13)                         only with a calibration; see there
     crcs     uint32 (blocks + 1,)        crc32 of each 64 KiB of all the above, then that of the crcs themselves
 """
@@ -25,20 +26,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_engine.errors import DamagedError, FormatTooNewError
-from storage_engine.index.calibration import EFS, TOPS, Calibration
-from storage_engine.index.codes import MAX_DIMENSION, Codes, stride_of
-
-MAGIC = b"QSGRAPH\x01"
-FORMAT = 2
-BLOCK = 64 * 1024
-MAX_ROWS = 2**31 - 1
-MAX_WIDTH = 4_096
-_HEADER = struct.Struct("<8sIIQIIQQII")
-_HEADER_BYTES = 128
-_WITH_CODES = 1
-_WITH_CALIBRATION = 2
-_CURVES = 4 * len(TOPS) * len(EFS)
+from storage_engine.index.calibration import Calibration
+from storage_engine.index.codes import Codes, CodeScale
+from storage_engine.index.graph_layout import (
+    BLOCK,
+    FORMAT,
+    HEADER,
+    HEADER_BYTES,
+    MAGIC,
+    MAX_ROWS,
+    MAX_WIDTH,
+    WITH_CALIBRATION,
+    WITH_CODES,
+    WITH_SCALE,
+    GraphLayout,
+    check_block,
+    damaged,
+    read_checksums,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +58,7 @@ class Graph:
         entry: The row at which every walk starts; none is on a higher level.
         codes: The rows as bytes, for a quicker walk; ``None`` where there are none.
         calibration: How wide walks must be; ``None`` where nobody measured.
+        scale: What codes stand for, where they are to be computed from the rows.
 
     Raises:
         ValueError: A link leads outside, or to a row that is not on its level.
@@ -64,6 +70,7 @@ class Graph:
     entry: int
     codes: Codes | None = None
     calibration: Calibration | None = None
+    scale: CodeScale | None = None
     first_upper: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,25 +92,39 @@ class Graph:
         """The level of the entry."""
         return int(self.levels[self.entry])
 
-    def to_bytes(self) -> bytes:
-        """The checked format; equal graphs give equal bytes."""
+    @property
+    def code_scale(self) -> CodeScale | None:
+        """What codes stand for, whether they are there or not; ``None`` where there are to be none."""
+        return self.scale if self.codes is None else self.codes.scale
+
+    def to_bytes(self, *, with_codes: bool = True) -> bytes:
+        """The checked format; equal graphs give equal bytes.
+
+        Args:
+            with_codes: Whether codes are part of it, or only what they stand for: whoever reads that computes them.
+        """
+        scale = self.code_scale
+        stored = self.codes if with_codes else None
+        flags = 0 if scale is None else WITH_SCALE if stored is None else WITH_CODES
         fields = (
             MAGIC,
             FORMAT,
-            (0 if self.codes is None else _WITH_CODES) | (0 if self.calibration is None else _WITH_CALIBRATION),
+            flags | (0 if self.calibration is None else WITH_CALIBRATION),
             self.rows,
             self.links.shape[1],
             self.upper.shape[1],
             self.upper.shape[0],
             self.entry,
             self.max_level,
-            0 if self.codes is None else self.codes.dimension,
+            0 if scale is None else scale.dimension,
         )
-        header = _HEADER.pack(*fields).ljust(_HEADER_BYTES - 4, b"\0")
+        header = HEADER.pack(*fields).ljust(HEADER_BYTES - 4, b"\0")
         body = bytearray(header + struct.pack("<I", zlib.crc32(header)))
         sections: list[tuple[NDArray[Any], str]] = [(self.levels, "<u1"), (self.links, "<i4"), (self.upper, "<i4")]
-        if self.codes is not None:
-            sections += [(self.codes.low, "<f4"), (self.codes.step, "<f4"), (self.codes.rows, "<u1")]
+        if scale is not None:
+            sections += [(scale.low, "<f4"), (scale.step, "<f4")]
+        if stored is not None:
+            sections.append((stored.rows, "<u1"))
         for array, kind in sections:
             body += b"\0" * (-len(body) % 64)
             body += np.ascontiguousarray(array, kind).tobytes()
@@ -132,46 +153,30 @@ class Graph:
             FormatTooNewError: Written by a later version.
         """
         view = memoryview(buffer).cast("B")
-        rows, width, m, upper_rows, entry, max_level, dimension, calibrated = _read_header(view, where)
-        sizes = [rows, 4 * rows * width, 4 * upper_rows * m]
-        if dimension:
-            sizes += [4 * dimension, 4 * dimension, rows * stride_of(dimension)]
-        if calibrated:
-            sizes.append(2 * _CURVES)
-        at, end = [], _HEADER_BYTES
-        for size in sizes:
-            at.append(end)
-            end = _aligned(end + size)
-        blocks = -(-end // BLOCK)
-        if len(view) != end + 4 * blocks + 4:
-            raise _damaged(where, len(view), f"{len(view)} bytes where the header promises {end + 4 * blocks + 4}")
-        _check_blocks(view, end, where)
+        layout = GraphLayout.read(view, where)
+        for block, checksum in enumerate(read_checksums(view, layout.end, where).tolist()):
+            check_block(view, layout.end, block, checksum, where)
+        rows = layout.rows
         try:
-            codes = None
-            if dimension:
-                codes = Codes(
-                    low=np.frombuffer(view, "<f4", dimension, at[3]),
-                    step=np.frombuffer(view, "<f4", dimension, at[4]),
-                    rows=np.frombuffer(view, "<u1", sizes[5], at[5]).reshape(rows, -1),
-                )
-            calibration = None
-            if calibrated:
-                # A copy: calibrations are keys of the planner's caches, which would keep the mapped file from going.
-                read = np.frombuffer(view, "<f4", 2 * len(TOPS) * len(EFS), at[-1])
-                curves = read.reshape(2, len(TOPS), len(EFS)).copy()
-                calibration = Calibration(recall=curves[0], compared=curves[1])
+            scale, codes = layout.scale(view), None
+            if scale is not None and layout.with_codes:
+                stored = np.frombuffer(view, "<u1", layout.code_bytes, layout.codes).reshape(rows, -1)
+                codes = Codes(scale.low, scale.step, stored)
             graph = cls(
-                links=np.frombuffer(view, "<i4", rows * width, at[1]).reshape(rows, width),
-                levels=np.frombuffer(view, "<u1", rows, at[0]),
-                upper=np.frombuffer(view, "<i4", upper_rows * m, at[2]).reshape(upper_rows, m),
-                entry=entry,
+                links=np.frombuffer(view, "<i4", rows * layout.width, layout.links).reshape(rows, layout.width),
+                levels=np.frombuffer(view, "<u1", rows, layout.levels),
+                upper=np.frombuffer(view, "<i4", layout.upper_rows * layout.upper_width, layout.upper).reshape(
+                    layout.upper_rows, layout.upper_width
+                ),
+                entry=layout.entry,
                 codes=codes,
-                calibration=calibration,
+                calibration=layout.calibration(view),
+                scale=None if codes is not None else scale,
             )
         except ValueError as error:
-            raise _damaged(where, at[1], str(error)) from error
-        if graph.max_level != max_level:
-            raise _damaged(where, 0, f"the entry is on level {graph.max_level}, not {max_level}")
+            raise damaged(where, layout.links, str(error)) from error
+        if graph.max_level != layout.max_level:
+            raise damaged(where, 0, f"the entry is on level {graph.max_level}, not {layout.max_level}")
         return graph
 
 
@@ -196,46 +201,3 @@ def _problem(graph: Graph, heights: NDArray[np.int64]) -> str:
     level = np.arange(graph.upper.shape[0]) - graph.first_upper[owners] + 1
     reached = np.where(graph.upper < 0, np.int64(256), heights[graph.upper])
     return "a link leads to a row that is not on its level" if (reached < level[:, None]).any() else ""
-
-
-def _read_header(view: memoryview, where: str) -> tuple[int, int, int, int, int, int, int, bool]:
-    if len(view) < _HEADER_BYTES or bytes(view[:8]) != MAGIC:
-        raise _damaged(where, 0, "no graph starts here")
-    (checksum,) = struct.unpack_from("<I", view, _HEADER_BYTES - 4)
-    if zlib.crc32(view[: _HEADER_BYTES - 4]) != checksum:
-        raise _damaged(where, 0, "the header fails its checksum")
-    _, version, flags, rows, width, m, upper_rows, entry, max_level, dimension = _HEADER.unpack_from(view)
-    if version < FORMAT:
-        raise _damaged(where, 8, f"graph format {version} is that of an earlier version")
-    if version != FORMAT or flags & ~(_WITH_CODES | _WITH_CALIBRATION):
-        raise FormatTooNewError(
-            f"{where} has graph format {version} with flags {flags}",
-            fix="Open the database with a newer version, or delete the graph: it is rebuilt from the rows.",
-            value=version,
-        )
-    if not (1 <= rows <= MAX_ROWS and 1 <= width <= MAX_WIDTH and 1 <= m <= MAX_WIDTH and upper_rows <= 255 * rows):
-        raise _damaged(where, 0, "the sizes in the header are out of range")
-    if (dimension > 0) != bool(flags & _WITH_CODES) or dimension > MAX_DIMENSION:
-        raise _damaged(where, 0, f"codes of {dimension} dimensions do not go with flags {flags}")
-    return rows, width, m, upper_rows, entry, max_level, dimension, bool(flags & _WITH_CALIBRATION)
-
-
-def _check_blocks(view: memoryview, end: int, where: str) -> None:
-    crcs = view[end:-4]
-    if zlib.crc32(crcs) != struct.unpack_from("<I", view, len(view) - 4)[0]:
-        raise _damaged(where, end, "the table of checksums fails its own checksum")
-    for block, (checksum,) in enumerate(struct.iter_unpack("<I", crcs)):
-        if zlib.crc32(view[block * BLOCK : min((block + 1) * BLOCK, end)]) != checksum:
-            raise _damaged(where, block * BLOCK, "a block fails its checksum")
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // 64) * 64
-
-
-def _damaged(where: str, offset: int, what: str) -> DamagedError:
-    return DamagedError(
-        f"{where} is damaged at offset {offset}: {what}",
-        fix="Delete the file; the graph is rebuilt from the rows.",
-        value=offset,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ from storage_engine.errors import InvalidArgumentError
 from storage_engine.index.planner import PROBE_ROWS, Choice, Strategy, breadth, choose
 from storage_engine.schema import Metric
 from storage_engine.vectors.distance import EMPTY, Ranked, exact_top_k
+from storage_engine.vectors.types import StoredVectors
 
 if TYPE_CHECKING:
-    from storage_engine.index.walker import Walk, Walker
+    from storage_engine.index.filter_graph import FilterGraph
+    from storage_engine.index.walks import GraphSearch, Walk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,20 +25,22 @@ class Piece:
     """Rows that are searched together.
 
     Args:
-        vectors: float32 of shape (n, d).
+        vectors: Of shape (n, d), in any type that a collection keeps.
         norms: float32 of shape (n,) for the cosine metric.
         metric: Decides score and order.
         walker: Over exactly these rows; ``None`` where there is no graph yet.
         mask: bool of shape (n,), contiguous: which rows may be returned; ``None`` means all.
         matches: How many that are; counted here if not given.
+        filters: Gives the graphs of columns' values over exactly these rows.
     """
 
-    vectors: NDArray[np.float32]
+    vectors: StoredVectors
     norms: NDArray[np.float32] | None
     metric: Metric
-    walker: Walker | None = None
+    walker: GraphSearch | None = None
     mask: NDArray[np.bool_] | None = None
     matches: int = -1
+    filters: Callable[[], tuple[FilterGraph, ...]] = tuple
     _rows: NDArray[np.int64] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -170,15 +175,28 @@ def compared(query: NDArray[np.float32], piece: Piece, top_k: int, reason: str) 
     if piece.walker is not None and piece.walker.coded:
         scan = piece.walker.scan(query, top_k, rows)
         if scan is not None:
-            return Nearest(scan.ranked, road, reason, scan.read)
+            return Nearest(scan.ranked, road, reason + scan.note, scan.read)
     return Nearest(exact_top_k(query, piece.vectors, top_k, piece.metric, piece.norms, rows), road, reason, rows)
 
 
 def answered(query: NDArray[np.float32], piece: Piece, wish: Wish, choice: Choice, walk: Walk) -> Nearest:
     """The walk's answer, or the exact one where it was given up or could not reach enough rows."""
     against = bool(choice.enough) and walk.met >= PROBE_ROWS and walk.matched < choice.enough
-    unlike = f"; only {walk.matched} of the {walk.met} rows around the query match" if against else ""
     if walk.exhausted or walk.ranked.positions.shape[0] < wish.top_k:
-        return compared(query, piece, wish.top_k, f"the walk gave up: {choice.reason}{unlike}")
-    reason = choice.reason + (f"{unlike}: widened to {choice.wider}" if against else "")
-    return Nearest(walk.ranked, choice.strategy, reason, walk.ranked.positions)
+        return compared(query, piece, wish.top_k, gave_up(choice, against, walk.met, walk.matched) + walk.note)
+    reason = widened(choice, walk.met, walk.matched) if against else choice.reason
+    return Nearest(walk.ranked, choice.strategy, reason + walk.note, walk.ranked.positions)
+
+
+def gave_up(choice: Choice, against: bool, met: int, matched: int) -> str:
+    """Why comparing took over from a walk, which may have been against its filter."""
+    return f"the walk gave up: {choice.reason}{_unlike(met, matched) if against else ''}"
+
+
+def widened(choice: Choice, met: int, matched: int) -> str:
+    """Why a walk against its filter went on."""
+    return f"{choice.reason}{_unlike(met, matched)}: widened to {choice.wider}"
+
+
+def _unlike(met: int, matched: int) -> str:
+    return f"; only {matched} of the {met} rows around the query match"

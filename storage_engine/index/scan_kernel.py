@@ -25,6 +25,7 @@ from storage_engine.index.code_kernel import (
 )
 from storage_engine.index.walk_kernel import (
     BASE,
+    BOUNDS_AT,
     CODE_LOW,
     CODE_QUERY,
     CODE_ROWS,
@@ -32,20 +33,32 @@ from storage_engine.index.walk_kernel import (
     CODE_STRIDE,
     CODE_TERMS,
     DIMENSION,
+    ELEMENT,
+    ENDS,
+    KEPT,
     METRIC,
     NARROW,
+    NEAR,
     NORMS,
+    OF_CHOSEN,
+    OF_CONFIRMED,
+    OF_COUNT,
+    OF_TOP_K,
     SCRATCH,
     STRIDE,
+    UNCONFIRMED,
+    UNUSABLE,
     WIDE,
+    all_confirmed,
     fill_query,
 )
 from storage_engine.vectors.kernels import COSINE, L2, fetch_row, final_score, query_length
 from storage_engine.vectors.simd import compiled, load_f32, load_f64, load_i64, store_f64, store_i64
+from storage_engine.vectors.widening import widened
 
 AHEAD = 8  # rows of codes that are asked for before they are compared, where they do not follow one another
 _ABOVE = 1.0 + 1e-11  # more than the relative rounding of a final distance and of the comparison itself
-UNBOUNDED = -1
+UNBOUNDED = -2  # beside walk_kernel.UNUSABLE
 
 
 @compiled
@@ -131,6 +144,8 @@ def collect(table, rows, count, bounds, heap, top_k, kept, near):  # type: ignor
 @compiled
 def score_kept(table, kept, count, scores):  # type: ignore[no-untyped-def]
     """Write final scores, negated unless they are distances, of the kept rows to ``scores``."""
+    element = load_i64(table + 8 * ELEMENT)
+    narrow = load_i64(table + 8 * NARROW)
     base = load_i64(table + 8 * BASE)
     stride = load_i64(table + 8 * STRIDE)
     norms = load_i64(table + 8 * NORMS)
@@ -138,13 +153,14 @@ def score_kept(table, kept, count, scores):  # type: ignore[no-untyped-def]
     scratch = load_i64(table + 8 * SCRATCH)
     dimension = load_i64(table + 8 * DIMENSION)
     metric = load_i64(table + 8 * METRIC)
-    length = query_length(load_i64(table + 8 * NARROW), wide, scratch, dimension) if metric == COSINE else 1.0
+    length = query_length(narrow, wide, scratch, dimension) if metric == COSINE else 1.0
     sign = 1.0 if metric == L2 else -1.0
     for i in range(count):
         if i + 2 < count:
             fetch_row(base + load_i64(kept + 8 * (i + 2)) * stride, dimension)
         row = load_i64(kept + 8 * i)
-        score = final_score(base + row * stride, norms + 4 * row, wide, scratch, dimension, metric, length)
+        at = widened(base + row * stride, narrow, dimension, element)
+        score = final_score(at, norms + 4 * row, wide, scratch, dimension, metric, length)
         store_f64(scores + 8 * i, sign * score)
 
 
@@ -173,28 +189,62 @@ def order_scored(scores, rows, count):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def scan(parameters, query, rows, count, top_k, bounds, heap, kept, scores):  # type: ignore[no-untyped-def]
-    """The best ``top_k`` of ``count`` rows, first among all that were scored; returns how many were.
+def scan(table, plan, query):  # type: ignore[no-untyped-def]
+    """The best ``TOP_K`` of the plan's rows for the query at an address, first among all that were scored.
 
-    ``UNBOUNDED`` where the numbers are too large for intervals, and nothing was compared.
-    Args: all but ``parameters`` and ``query`` are addresses and sizes, see :func:`collect`; ``scores`` has room for
-    ``count`` float64.
+    They stand at ``KEPT``, their scores at ``NEAR``. Returns how many were scored; ``UNUSABLE``, or ``UNBOUNDED`` where
+    the numbers are too large for intervals; nothing was compared then.
     """
-    table = parameters.ctypes.data
     narrow = load_i64(table + 8 * NARROW)
     dimension = load_i64(table + 8 * DIMENSION)
     metric = load_i64(table + 8 * METRIC)
     low = load_i64(table + 8 * CODE_LOW)
     step = load_i64(table + 8 * CODE_STEP)
     rounded = load_i64(table + 8 * CODE_QUERY)
-    fill_query(query.ctypes.data, narrow, load_i64(table + 8 * WIDE), dimension)
+    bounds = load_i64(table + 8 * BOUNDS_AT)
+    kept = load_i64(table + 8 * KEPT)
+    scores = load_i64(table + 8 * NEAR)
+    usable = fill_query(query, narrow, load_i64(table + 8 * WIDE), dimension)
+    if usable == 0 or (usable == 1 and metric == COSINE):
+        return UNUSABLE
     round_query(narrow, low, step, dimension, metric == L2, rounded)
     if not code_bounds(narrow, low, step, dimension, metric == L2, metric == COSINE, rounded, bounds):
         return UNBOUNDED
-    found = collect(table, rows, count, bounds, heap, top_k, kept, scores)
+    rows = load_i64(plan + 8 * OF_CHOSEN)
+    count = load_i64(plan + 8 * OF_COUNT)
+    top_k = load_i64(plan + 8 * OF_TOP_K)
+    found = collect(table, rows, count, bounds, load_i64(table + 8 * ENDS), top_k, kept, scores)
     score_kept(table, kept, found, scores)
     order_scored(scores, kept, found)
     if metric != L2:
         for i in range(found):
             store_f64(scores + 8 * i, -load_f64(scores + 8 * i))
     return found
+
+
+@compiled
+def scan_one(table, plan, query, positions, scores):  # type: ignore[no-untyped-def]
+    """One comparison by a plan; writes the best rows to two arrays of at least ``TOP_K``.
+
+    Args: ``table``, ``plan`` and ``query`` are addresses. Returns how many rows were scored, perhaps with
+    ``UNCONFIRMED``, or what :func:`scan` does.
+    """
+    found = scan(table, plan, query)
+    if found < 0:
+        return found
+    rows = load_i64(table + 8 * KEPT)
+    values = load_i64(table + 8 * NEAR)
+    for i in range(load_i64(plan + 8 * OF_TOP_K)):
+        positions[i] = load_i64(rows + 8 * i)
+        scores[i] = load_f64(values + 8 * i)
+    if not all_confirmed(load_i64(plan + 8 * OF_CONFIRMED), rows, found):
+        return found | UNCONFIRMED
+    return found
+
+
+@compiled
+def scan_many(table, plan, queries, first, last, positions, scores, outcomes):  # type: ignore[no-untyped-def]
+    """The comparisons of queries ``first`` … ``last - 1``, one after the other; ``outcomes`` (m, 4) as for walks."""
+    dimension = load_i64(table + 8 * DIMENSION)
+    for i in range(first, last):
+        outcomes[i, 0] = scan_one(table, plan, queries + 4 * dimension * i, positions[i], scores[i])

@@ -1,15 +1,19 @@
 """The walk itself, compiled: HNSW's search (Malkov and Yashunin 2018, algorithms 2 and 5) over frozen arrays.
 
 Candidates and results are one ascending array of packed keys, ordered value << 32 | row << 1 | expanded, in place of
-two heaps; inserting is a pass of vector minima and maxima without a branch. The unseen neighbours of a row are
-collected first, and their numbers fetched ahead of use. Under a mask non-matching rows are walked through but not
-kept, so the results are an array of their own beside a heap of what remains to be expanded.
+two heaps; inserting is a pass of vector minima and maxima without a branch. A few rows are expanded at once: their
+unseen neighbours are collected first, and their numbers fetched ahead of use. Under a mask non-matching rows are walked
+through but not kept, so the results are an array of their own beside a heap of what remains to be expanded.
+
+A walk through the graphs of a column's values (:mod:`storage_engine.index.filter_graph`) begins in each of them, and
+follows beside their links those of the graph of all rows, as far as they lead to rows of the same values.
 
 The same loops run over float32 rows or over codes (:mod:`storage_engine.index.codes`); the best rows are scored in
 float64 from the float32 rows either way.
 
 A kernel takes one array of addresses and sizes, filled by :class:`storage_engine.index.walker.Walker`; the positions
-in it are the constants below, and ``table`` is its address.
+in it are the constants below, and ``table`` is its address. What a search is to be like is a shorter array of its own,
+worked out once for many searches (:class:`storage_engine.index.scratch.Plan`); ``OF_…`` are positions in it.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 
 from storage_engine.index.code_kernel import code_value, round_query
+from storage_engine.index.planner import TOGETHER
 from storage_engine.vectors.kernels import (
     COSINE,
     L2,
@@ -43,13 +48,18 @@ from storage_engine.vectors.simd import (
     store_i64,
     store_u16,
 )
+from storage_engine.vectors.widening import widened
 
 # fmt: off
-(BASE, STRIDE, NORMS, DIMENSION, METRIC, LINKS, WIDTH, UPPER, UPPER_WIDTH, FIRST_UPPER, ENTRY, LEVELS,
+(BASE, STRIDE, NORMS, DIMENSION, METRIC, LINKS, WIDTH, UPPER, UPPER_WIDTH, FIRST_UPPER,
  NARROW, WIDE, SCRATCH, SEEN, EPOCH, KEYS, UNSEEN, FRESH, HEAP,
- EF, TOP_K, RESCORED, MASK, BUDGET, POSITIONS, SCORES, COMPARED, EXHAUSTED,
+ EF, TOP_K, RESCORED, MASK, BUDGET, POSITIONS, SCORES, COMPARED,
  CODE_ROWS, CODE_STRIDE, CODE_TERMS, CODE_LOW, CODE_STEP, CODE_QUERY,
- PROBE, ENOUGH, WIDER, MET, MATCHED, PARAMETERS) = range(42)
+ PROBE, ENOUGH, WIDER, MET, MATCHED, ELEMENT, ROWS, BOUNDS_AT, ENDS, KEPT, NEAR, STARTS,
+ MORE, MORE_WIDTH, COVER, PARAMETERS) = range(49)
+(OF_LINKS, OF_WIDTH, OF_UPPER, OF_UPPER_WIDTH, OF_FIRST_UPPER, OF_STARTS, OF_EF, OF_TOP_K, OF_RESCORED, OF_MASK,
+ OF_BUDGET, OF_PROBE, OF_ENOUGH, OF_WIDER, OF_CONFIRMED, OF_CHOSEN, OF_COUNT,
+ OF_MORE, OF_MORE_WIDTH, OF_COVER, PLAN) = range(21)
 # fmt: on
 
 NONE = np.int64(2**63 - 1)  # an empty place among the keys; odd, so it reads as a row already expanded
@@ -57,6 +67,11 @@ LEAST = np.int64(-(2**63))
 ROW_BITS = np.int64(0xFFFFFFFF)
 CODED = 3  # the metric of a walk over codes: they know which one they stand for
 AHEAD = 8  # rows whose numbers are asked for before they are compared
+EPOCHS = 2**16 - 1
+UNUSABLE = -1  # instead of a number of rows: the query holds NaN or infinity, or is zero and has no direction
+GAVE_UP = 1 << 32  # beside a number of rows: the budget ended the walk
+AGAINST = 1 << 33  # the walk was against its filter
+UNCONFIRMED = 1 << 34  # a row of the answer lies in a block that nobody has checked yet
 
 
 @compiled
@@ -65,6 +80,9 @@ def row_value(row, base, stride, norms, narrow, dimension, metric):  # type: ign
     at = base + row * stride
     if metric == CODED:
         return code_value(at, stride, norms, narrow)
+    if metric > CODED:  # the type of the numbers stands beside the metric
+        at = widened(at, narrow, dimension, metric & ~3)
+        metric &= 3
     if metric == L2:
         return squared_distance(at, narrow, dimension)
     product = -inner_product(at, narrow, dimension)
@@ -105,6 +123,22 @@ def collect_unseen(neighbours, width, seen, epoch, unseen):  # type: ignore[no-u
 
 
 @compiled
+def collect_covered(neighbours, width, cover, seen, epoch, unseen):  # type: ignore[no-untyped-def]
+    """As :func:`collect_unseen`, of those neighbours only whose flag at ``cover`` is set."""
+    count = 0
+    for j in range(width):
+        row = np.int64(load_i32(neighbours + 4 * j))
+        if row < 0:
+            break
+        if load_u8(cover + row):
+            store_i32(unseen + 4 * count, np.int32(row))
+            mark = load_u16(seen + 2 * row)
+            count += mark != epoch
+            store_u16(seen + 2 * row, epoch)
+    return count
+
+
+@compiled
 def value_all(count, unseen, fresh, base, stride, norms, narrow, dimension, metric):  # type: ignore[no-untyped-def]
     """Write the keys of the collected rows to ``fresh``, their numbers fetched a few rows ahead."""
     for j in range(min(AHEAD, count)):
@@ -117,15 +151,18 @@ def value_all(count, unseen, fresh, base, stride, norms, narrow, dimension, metr
 
 
 @compiled
-def descend(table, base, stride, norms, narrow, dimension, metric):  # type: ignore[no-untyped-def]
-    """From the entry down the upper levels, each time to the nearest neighbour: (row, value, rows compared)."""
+def descend(table, start, base, stride, norms, narrow, dimension, metric):  # type: ignore[no-untyped-def]
+    """From a start down the upper levels, each time to the nearest neighbour: (row, value, rows compared).
+
+    Args: ``start`` is the address of two int64, a row and its level.
+    """
     width = load_i64(table + 8 * UPPER_WIDTH)
     upper = load_i64(table + 8 * UPPER)
     first = load_i64(table + 8 * FIRST_UPPER)
-    current = load_i64(table + 8 * ENTRY)
+    current = load_i64(start)
     value = row_value(current, base, stride, norms, narrow, dimension, metric)
     compared = 1
-    for level in range(load_i64(table + 8 * LEVELS), 0, -1):
+    for level in range(load_i64(start + 8), 0, -1):
         moved = True
         while moved:
             moved = False
@@ -149,7 +186,9 @@ def descend(table, base, stride, norms, narrow, dimension, metric):  # type: ign
 
 
 @compiled
-def walk_all(table, start, value, compared, base, stride, norms, narrow, dimension, metric):  # type: ignore[no-untyped-def]
+def walk_all(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - a loop, see below
+    table, base, stride, norms, narrow, dimension, metric
+):
     """Level 0 without a mask; leaves the best rows in the keys and returns the rows compared."""
     # long: the loop shares a dozen addresses, and passing them on would cost more than it shows
     links = load_i64(table + 8 * LINKS)
@@ -161,23 +200,43 @@ def walk_all(table, start, value, compared, base, stride, norms, narrow, dimensi
     keys = load_i64(table + 8 * KEYS)
     ef = load_i64(table + 8 * EF)
     blocks = (ef + 7) >> 3
-    store_u16(seen + 2 * start, epoch)
-    store_i64(keys, key_of(value, start))
+    starts = load_i64(table + 8 * STARTS)
+    more = load_i64(table + 8 * MORE)
+    more_width = load_i64(table + 8 * MORE_WIDTH)
+    cover = load_i64(table + 8 * COVER)
+    compared = 0
+    for i in range(load_i64(starts)):
+        row, value, met = descend(table, starts + 8 + 16 * i, base, stride, norms, narrow, dimension, metric)
+        compared += met
+        store_u16(seen + 2 * row, epoch)
+        insert(keys, blocks, key_of(value, row))
     now = 0
     while True:
-        while now < ef and load_i64(keys + 8 * now) & 1:
+        count = 0
+        taken = 0
+        while taken < TOGETHER and now < ef:
+            key = load_i64(keys + 8 * now)
+            if not key & 1:
+                store_i64(keys + 8 * now, key | 1)
+                neighbours = links + 4 * width * ((key & ROW_BITS) >> 1)
+                count += collect_unseen(neighbours, width, seen, epoch, unseen + 4 * count)
+                if more:
+                    neighbours = more + 4 * more_width * ((key & ROW_BITS) >> 1)
+                    count += collect_covered(neighbours, more_width, cover, seen, epoch, unseen + 4 * count)
+                taken += 1
             now += 1
-        if now >= ef:
+        if not taken:
             return compared
-        key = load_i64(keys + 8 * now)
-        store_i64(keys + 8 * now, key | 1)
-        now += 1
-        count = collect_unseen(links + 4 * width * ((key & ROW_BITS) >> 1), width, seen, epoch, unseen)
-        following = load_i64(keys + 8 * now)  # expanded next if nothing better comes
-        if not following & 1:
-            neighbours = links + 4 * width * ((following & ROW_BITS) >> 1)
-            prefetch(neighbours)
-            prefetch(neighbours + 64)
+        for place in range(now, now + TOGETHER):
+            following = load_i64(keys + 8 * place)  # expanded next if nothing better comes
+            if not following & 1:
+                neighbours = links + 4 * width * ((following & ROW_BITS) >> 1)
+                prefetch(neighbours)
+                prefetch(neighbours + 64)
+                if more:
+                    neighbours = more + 4 * more_width * ((following & ROW_BITS) >> 1)
+                    prefetch(neighbours)
+                    prefetch(neighbours + 64)
         value_all(count, unseen, fresh, base, stride, norms, narrow, dimension, metric)
         compared += count
         least = NONE
@@ -233,8 +292,8 @@ def pop(heap, size):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - as above
-    table, start, value, compared, base, stride, norms, narrow, dimension, metric
+def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - as above
+    table, base, stride, norms, narrow, dimension, metric
 ):
     """Level 0 through all rows, keeping those of the mask; returns the rows compared, more than the budget if given up.
 
@@ -259,12 +318,21 @@ def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - as above
     probe = load_i64(table + 8 * PROBE)
     met = 0
     matched = 0
-    store_u16(seen + 2 * start, epoch)
-    key = key_of(value, start)
-    if load_u8(mask + start):
-        store_i64(keys, key)
-    push(heap, 0, key)
-    size = 1
+    compared = 0
+    size = 0
+    starts = load_i64(table + 8 * STARTS)
+    more = load_i64(table + 8 * MORE)
+    more_width = load_i64(table + 8 * MORE_WIDTH)
+    cover = load_i64(table + 8 * COVER)
+    for i in range(load_i64(starts)):
+        row, value, reached = descend(table, starts + 8 + 16 * i, base, stride, norms, narrow, dimension, metric)
+        compared += reached
+        store_u16(seen + 2 * row, epoch)
+        key = key_of(value, row)
+        push(heap, size, key)
+        size += 1
+        if load_u8(mask + row):
+            insert(keys, blocks, key)
     while size > 0:
         if met >= probe:
             probe = NONE
@@ -277,14 +345,24 @@ def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - as above
                 blocks = (ef + 7) >> 3
                 store_i64(table + 8 * EF, ef)
         worst = load_i64(keys + 8 * (ef - 1))
-        key = pop(heap, size)
-        size -= 1
-        if key > worst:
+        count = 0
+        taken = 0
+        while taken < TOGETHER and size > 0 and met < probe and load_i64(heap) <= worst:
+            row = (pop(heap, size) & ROW_BITS) >> 1
+            size -= 1
+            taken += 1
+            met += 1
+            matched += load_u8(mask + row)
+            count += collect_unseen(links + 4 * width * row, width, seen, epoch, unseen + 4 * count)
+            if more:
+                neighbours = more + 4 * more_width * row
+                count += collect_covered(neighbours, more_width, cover, seen, epoch, unseen + 4 * count)
+        if not taken:
             break
-        row = (key & ROW_BITS) >> 1
-        met += 1
-        matched += load_u8(mask + row)
-        count = collect_unseen(links + 4 * width * row, width, seen, epoch, unseen)
+        for place in range(min(size, TOGETHER)):
+            neighbours = links + 4 * width * ((load_i64(heap + 8 * place) & ROW_BITS) >> 1)
+            prefetch(neighbours)
+            prefetch(neighbours + 64)
         compared += count
         if compared > budget:
             break
@@ -309,15 +387,18 @@ def report(table, found, base, stride, norms, dimension, metric):  # type: ignor
     keys = load_i64(table + 8 * KEYS)
     wide = load_i64(table + 8 * WIDE)
     scratch = load_i64(table + 8 * SCRATCH)
+    narrow = load_i64(table + 8 * NARROW)
+    element = load_i64(table + 8 * ELEMENT)
     positions = load_i64(table + 8 * POSITIONS)
     scores = load_i64(table + 8 * SCORES)
-    length = query_length(load_i64(table + 8 * NARROW), wide, scratch, dimension) if metric == COSINE else 1.0
+    length = query_length(narrow, wide, scratch, dimension) if metric == COSINE else 1.0
     sign = 1.0 if metric == L2 else -1.0
     for i in range(found):
         if i + 2 < found:
             fetch_row(base + ((load_i64(keys + 8 * (i + 2)) & ROW_BITS) >> 1) * stride, dimension)
         row = (load_i64(keys + 8 * i) & ROW_BITS) >> 1
-        score = sign * final_score(base + row * stride, norms + 4 * row, wide, scratch, dimension, metric, length)
+        at = widened(base + row * stride, narrow, dimension, element)
+        score = sign * final_score(at, norms + 4 * row, wide, scratch, dimension, metric, length)
         j = i  # nearly in order already: insertion is the quickest sort
         while j > 0:
             before = load_f64(scores + 8 * (j - 1))
@@ -335,21 +416,67 @@ def report(table, found, base, stride, norms, dimension, metric):  # type: ignor
 
 @compiled
 def fill_query(query, narrow, wide, dimension):  # type: ignore[no-untyped-def]
-    """Lay out the query at an address as :class:`storage_engine.vectors.kernels.QueryBlock` describes."""
+    """Lay out the query at an address as :class:`storage_engine.vectors.kernels.QueryBlock` describes.
+
+    Returns 0 for a query with NaN or infinity, 1 for the zero vector, 2 for any other.
+    """
+    beyond = np.int32(0)
+    some = np.int32(0)
     for j in range(dimension):
         number = load_f32(query + 4 * j)
+        bits = bits_of(number) & np.int32(0x7FFFFFFF)
+        some |= bits
+        beyond |= np.int32(bits >= np.int32(0x7F800000))
         store_f32(narrow + 4 * j, number)
-        store_f64(wide + 8 * j, np.float64(number))
+    for j in range(dimension):
+        store_f64(wide + 8 * j, np.float64(load_f32(query + 4 * j)))
     rest = dimension & 15
     tail = narrow + ((dimension + 15) >> 4) * 64 + 4 * (16 - rest)
     for j in range(rest):
         store_f32(tail + 4 * j, load_f32(query + 4 * (dimension - rest + j)))
+    return 0 if beyond else 2 if some else 1
 
 
 @compiled
-def walk(parameters, query):  # type: ignore[no-untyped-def]
-    """One search: returns how many rows were written to the outputs; sets ``COMPARED`` and ``EXHAUSTED``."""
-    table = parameters.ctypes.data
+def next_epoch(table):  # type: ignore[no-untyped-def]
+    """A number for the visits of one more search; where all have been used, old visits are forgotten."""
+    epoch = load_i64(table + 8 * EPOCH) + 1
+    if epoch > EPOCHS:
+        seen = load_i64(table + 8 * SEEN)
+        for row in range(load_i64(table + 8 * ROWS)):
+            store_u16(seen + 2 * row, np.uint16(0))
+        epoch = 1
+    store_i64(table + 8 * EPOCH, epoch)
+
+
+@compiled
+def adopt(table, plan):  # type: ignore[no-untyped-def]
+    """Copy a plan into the table, from address to address."""
+    store_i64(table + 8 * LINKS, load_i64(plan + 8 * OF_LINKS))
+    store_i64(table + 8 * WIDTH, load_i64(plan + 8 * OF_WIDTH))
+    store_i64(table + 8 * UPPER, load_i64(plan + 8 * OF_UPPER))
+    store_i64(table + 8 * UPPER_WIDTH, load_i64(plan + 8 * OF_UPPER_WIDTH))
+    store_i64(table + 8 * FIRST_UPPER, load_i64(plan + 8 * OF_FIRST_UPPER))
+    store_i64(table + 8 * STARTS, load_i64(plan + 8 * OF_STARTS))
+    store_i64(table + 8 * EF, load_i64(plan + 8 * OF_EF))
+    store_i64(table + 8 * TOP_K, load_i64(plan + 8 * OF_TOP_K))
+    store_i64(table + 8 * RESCORED, load_i64(plan + 8 * OF_RESCORED))
+    store_i64(table + 8 * MASK, load_i64(plan + 8 * OF_MASK))
+    store_i64(table + 8 * BUDGET, load_i64(plan + 8 * OF_BUDGET))
+    store_i64(table + 8 * PROBE, load_i64(plan + 8 * OF_PROBE))
+    store_i64(table + 8 * ENOUGH, load_i64(plan + 8 * OF_ENOUGH))
+    store_i64(table + 8 * WIDER, load_i64(plan + 8 * OF_WIDER))
+    store_i64(table + 8 * MORE, load_i64(plan + 8 * OF_MORE))
+    store_i64(table + 8 * MORE_WIDTH, load_i64(plan + 8 * OF_MORE_WIDTH))
+    store_i64(table + 8 * COVER, load_i64(plan + 8 * OF_COVER))
+
+
+@compiled
+def walk(table, query):  # type: ignore[no-untyped-def]
+    """One search by the plan in the table for the query at an address; the outcome is left in the table.
+
+    Returns how many rows were scored, at most ``RESCORED``, perhaps with ``GAVE_UP`` and ``AGAINST``; or ``UNUSABLE``.
+    """
     base = load_i64(table + 8 * BASE)
     stride = load_i64(table + 8 * STRIDE)
     norms = load_i64(table + 8 * NORMS)
@@ -358,17 +485,19 @@ def walk(parameters, query):  # type: ignore[no-untyped-def]
     metric = load_i64(table + 8 * METRIC)
     keys = load_i64(table + 8 * KEYS)
     ef = load_i64(table + 8 * EF)
-    fill_query(query.ctypes.data, narrow, load_i64(table + 8 * WIDE), dimension)
+    usable = fill_query(query, narrow, load_i64(table + 8 * WIDE), dimension)
+    if usable == 0 or (usable == 1 and metric == COSINE):
+        return UNUSABLE
+    next_epoch(table)
     store_i64(keys - 8, LEAST)
     for j in range(((max(ef, load_i64(table + 8 * WIDER)) + 7) >> 3) * 8 + 8):
         store_i64(keys + 8 * j, NONE)
-    exhausted = False
     rows = base
     width = stride
     terms = norms
     asked = narrow
     numbers = dimension
-    order = metric
+    order = metric | load_i64(table + 8 * ELEMENT)
     if load_i64(table + 8 * CODE_ROWS):  # walk over codes instead: the same loops with other addresses
         rows = load_i64(table + 8 * CODE_ROWS)
         width = load_i64(table + 8 * CODE_STRIDE)
@@ -378,43 +507,68 @@ def walk(parameters, query):  # type: ignore[no-untyped-def]
         order = CODED
         low = load_i64(table + 8 * CODE_LOW)
         round_query(narrow, low, load_i64(table + 8 * CODE_STEP), dimension, metric == L2, asked)
-    row, value, compared = descend(table, rows, width, terms, asked, numbers, order)
+    flags = 0
     if load_i64(table + 8 * MASK):
-        compared = walk_masked(table, row, value, compared, rows, width, terms, asked, numbers, order)
-        exhausted = compared > load_i64(table + 8 * BUDGET)
+        compared = walk_masked(table, rows, width, terms, asked, numbers, order)
+        if compared > load_i64(table + 8 * BUDGET):
+            flags |= GAVE_UP
+        if load_i64(table + 8 * MET) >= load_i64(table + 8 * PROBE):
+            flags |= AGAINST if load_i64(table + 8 * MATCHED) < load_i64(table + 8 * ENOUGH) else 0
     else:
-        compared = walk_all(table, row, value, compared, rows, width, terms, asked, numbers, order)
+        compared = walk_all(table, rows, width, terms, asked, numbers, order)
     ef = load_i64(table + 8 * EF)  # a masked walk may have raised it
     found = 0
     while found < ef and load_i64(keys + 8 * found) != NONE:
         found += 1
     found = min(found, load_i64(table + 8 * RESCORED))
     report(table, found, base, stride, norms, dimension, metric)
-    parameters[COMPARED] = compared
-    parameters[EXHAUSTED] = exhausted
-    return min(found, load_i64(table + 8 * TOP_K))
+    store_i64(table + 8 * COMPARED, compared)
+    return found | flags
 
 
 @compiled
-def walk_many(parameters, queries, first, last, positions, scores, outcomes):  # type: ignore[no-untyped-def]
+def all_confirmed(confirmed, rows, count):  # type: ignore[no-untyped-def]
+    """Whether the flag (a byte a row, at an address; 0: all rows are) of each of some rows is set."""
+    if confirmed:
+        for i in range(count):
+            if not load_u8(confirmed + load_i64(rows + 8 * i)):
+                return False
+    return True
+
+
+@compiled
+def walk_one(table, plan, query, positions, scores):  # type: ignore[no-untyped-def]
+    """One search by a plan; writes the best rows to two arrays of at least ``TOP_K``.
+
+    Args: ``table``, ``plan`` and ``query`` are addresses. Returns how many rows were written, with flags, or
+    ``UNUSABLE``.
+    """
+    adopt(table, plan)
+    outcome = walk(table, query)
+    if outcome < 0:
+        return outcome
+    found = min(outcome & 0xFFFFFFFF, load_i64(plan + 8 * OF_TOP_K))
+    rows = load_i64(table + 8 * POSITIONS)
+    values = load_i64(table + 8 * SCORES)
+    for i in range(found):
+        positions[i] = load_i64(rows + 8 * i)
+        scores[i] = load_f64(values + 8 * i)
+    flags = outcome & (GAVE_UP | AGAINST)
+    if not all_confirmed(load_i64(plan + 8 * OF_CONFIRMED), rows, found):
+        flags |= UNCONFIRMED
+    return found | flags
+
+
+@compiled
+def walk_many(table, plan, queries, first, last, positions, scores, outcomes):  # type: ignore[no-untyped-def]
     """The searches of queries ``first`` … ``last - 1``, one after the other.
 
-    Args: ``queries`` float32 (m, d); ``positions`` int64 and ``scores`` float64 (m, k), k at least ``TOP_K``;
-    ``outcomes`` int64 (m, 5): rows found, ``EXHAUSTED``, ``COMPARED``, ``MET``, ``MATCHED``. ``EPOCH`` is raised before
-    each search and must not run over.
+    Args: ``queries`` is the address of float32 (m, d); ``positions`` int64 and ``scores`` (m, k), k at least ``TOP_K``;
+    ``outcomes`` int64 (m, 4): what :func:`walk_one` returns, ``COMPARED``, ``MET``, ``MATCHED``.
     """
-    ef = parameters[EF]
-    from_positions = parameters[POSITIONS]
-    from_scores = parameters[SCORES]
+    dimension = load_i64(table + 8 * DIMENSION)
     for i in range(first, last):
-        parameters[EPOCH] += 1
-        parameters[EF] = ef
-        found = walk(parameters, queries[i])
-        for j in range(found):
-            positions[i, j] = load_i64(from_positions + 8 * j)
-            scores[i, j] = load_f64(from_scores + 8 * j)
-        outcomes[i, 0] = found
-        outcomes[i, 1] = parameters[EXHAUSTED]
-        outcomes[i, 2] = parameters[COMPARED]
-        outcomes[i, 3] = parameters[MET]
-        outcomes[i, 4] = parameters[MATCHED]
+        outcomes[i, 0] = walk_one(table, plan, queries + 4 * dimension * i, positions[i], scores[i])
+        outcomes[i, 1] = load_i64(table + 8 * COMPARED)
+        outcomes[i, 2] = load_i64(table + 8 * MET)
+        outcomes[i, 3] = load_i64(table + 8 * MATCHED)

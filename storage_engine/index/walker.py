@@ -7,131 +7,33 @@ Where the graph has codes the walk reads those, and float32 rows only for the be
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_engine.errors import InvalidArgumentError
-from storage_engine.index import scan_kernel
+from storage_engine.errors import InvalidArgumentError, InvalidVectorError
+from storage_engine.index import range_kernel, scan_kernel
 from storage_engine.index import walk_kernel as kernel
-from storage_engine.index.code_kernel import BOUNDS
-from storage_engine.index.codes import MIN_DIMENSION, encode, terms_at
+from storage_engine.index.codes import MIN_DIMENSION, Codes, CodeScale, terms_at
+from storage_engine.index.filter_graph import Passage
 from storage_engine.index.graph import Graph
 from storage_engine.index.planner import PROBE_ROWS
+from storage_engine.index.portable_codes import encode_rows
+from storage_engine.index.scratch import Plan, Scratch
+from storage_engine.index.walks import Scan, Walk
+from storage_engine.metadata import texts
 from storage_engine.schema import Metric
-from storage_engine.vectors.distance import EMPTY, Ranked, exact_top_k
-from storage_engine.vectors.kernels import CODES, QueryBlock
+from storage_engine.vectors import kernels
+from storage_engine.vectors.distance import EMPTY, Ranked, error_factor, tiny
+from storage_engine.vectors.kernels import CODES
+from storage_engine.vectors.types import StoredVectors, is_stored_type, type_of
+from storage_engine.vectors.widening import ELEMENTS
 
 _IDLE_SCRATCH = 64  # buffers kept for the next searches; more threads at once than this allocate anew
-_EPOCHS = 2**16 - 1
 _NO_BUDGET = 2**62
-_OUTCOME = np.array([kernel.EXHAUSTED, kernel.COMPARED, kernel.MET, kernel.MATCHED])
-
-
-class Walk(NamedTuple):
-    """What a walk found.
-
-    Attributes:
-        ranked: At most ``top_k`` rows in order, with final scores.
-        exhausted: The budget ended the walk; the rows are no answer.
-        compared: With how many rows the query was compared.
-        met: Under a mask with ``enough``, how many rows the walk had met when it looked back; otherwise meaningless.
-        matched: How many of those matched.
-    """
-
-    ranked: Ranked
-    exhausted: bool
-    compared: int
-    met: int = 0
-    matched: int = 0
-
-
-class Scan(NamedTuple):
-    """What a comparison with given rows found: exact.
-
-    Attributes:
-        ranked: The best rows in order, with final scores.
-        read: int64, all rows whose float32 numbers were read.
-    """
-
-    ranked: Ranked
-    read: NDArray[np.int64]
-
-
-class _Scratch:
-    """The buffers of one search, used by one thread at a time and then by another."""
-
-    __slots__ = (
-        "block",
-        "bounds",
-        "capacity",
-        "ends",
-        "epoch",
-        "fresh",
-        "heap",
-        "kept",
-        "keys",
-        "near",
-        "parameters",
-        "positions",
-        "rounded",
-        "scores",
-        "seen",
-        "unseen",
-    )
-
-    def __init__(self, fixed: NDArray[np.int64], rows: int, width: int, dimension: int) -> None:
-        self.parameters = fixed.copy()
-        self.block = QueryBlock(dimension)
-        self.seen = np.zeros(rows, np.uint16)
-        self.epoch = 0
-        self.unseen = np.empty(width + 1, np.int32)
-        self.fresh = np.empty(width + 1, np.int64)
-        self.heap = np.empty(0, np.int64)
-        self.capacity = 0
-        self.bounds = np.empty(BOUNDS, np.float64)
-        self.ends = np.empty(0, np.float64)
-        self.kept, self.near = np.empty(0, np.int64), np.empty(0, np.float64)
-        own = self.parameters
-        self.rounded = np.zeros(0, np.int16)
-        if own[kernel.CODE_ROWS]:
-            self.rounded = np.zeros(32 + int(own[kernel.CODE_STRIDE]), np.int16)  # 64 bytes in front hold the factor
-            own[kernel.CODE_QUERY] = self.rounded.ctypes.data + 64
-        own[kernel.NARROW] = self.block.narrow_address
-        own[kernel.WIDE] = self.block.wide_address
-        own[kernel.SCRATCH] = self.block.scratch.ctypes.data
-        own[kernel.SEEN] = self.seen.ctypes.data
-        own[kernel.UNSEEN] = self.unseen.ctypes.data
-        own[kernel.FRESH] = self.fresh.ctypes.data
-
-    def make_room(self, ef: int, waiting: int) -> None:
-        """Buffers for ``ef`` results, and under a mask for the rows that wait to be expanded."""
-        own = self.parameters
-        if ef > self.capacity:
-            self.capacity = ef
-            self.keys = np.empty((-(-ef // 8) + 2) * 8, np.int64)
-            self.positions, self.scores = np.empty(ef, np.int64), np.empty(ef, np.float64)
-            own[kernel.KEYS] = self.keys.ctypes.data + 64
-            own[kernel.POSITIONS] = self.positions.ctypes.data
-            own[kernel.SCORES] = self.scores.ctypes.data
-        if waiting > self.heap.shape[0]:
-            self.heap = np.empty(waiting, np.int64)
-            own[kernel.HEAP] = self.heap.ctypes.data
-
-    def next_epoch(self, searches: int) -> None:
-        """Numbers for the visits of so many searches, the last of them :attr:`epoch`; old visits are forgotten."""
-        if self.epoch + searches > _EPOCHS:
-            self.seen[:] = 0
-            self.epoch = 0
-        self.epoch += searches
-
-    def make_room_for_rows(self, count: int, top_k: int) -> None:
-        """Buffers for comparing with ``count`` rows."""
-        if count > self.kept.shape[0]:
-            self.kept, self.near = np.empty(count, np.int64), np.empty(count, np.float64)
-        if top_k > self.ends.shape[0]:
-            self.ends = np.empty(top_k, np.float64)
+_ROWS = 0xFFFFFFFF
+_OUTCOME = np.array([kernel.COMPARED, kernel.MET, kernel.MATCHED])
 
 
 class Walker:
@@ -139,7 +41,8 @@ class Walker:
 
     Args:
         graph: Checked when it was made.
-        vectors: float32 of shape (graph.rows, d), rows contiguous; may be a memory map. Never copied.
+        vectors: Of shape (graph.rows, d), in any type that a collection keeps, rows contiguous; may be a memory map.
+            Never copied.
         norms: float32 of shape (graph.rows,), positive; required by the cosine metric.
         metric: As the graph was built.
 
@@ -147,15 +50,13 @@ class Walker:
         InvalidArgumentError: Shapes or types do not fit together.
     """
 
-    def __init__(
-        self, graph: Graph, vectors: NDArray[np.float32], norms: NDArray[np.float32] | None, metric: Metric
-    ) -> None:
-        if vectors.ndim != 2 or vectors.shape[0] != graph.rows or vectors.dtype != np.float32:
+    def __init__(self, graph: Graph, vectors: StoredVectors, norms: NDArray[np.float32] | None, metric: Metric) -> None:
+        if vectors.ndim != 2 or vectors.shape[0] != graph.rows or not is_stored_type(vectors):
             raise InvalidArgumentError(
                 f"{vectors.dtype} vectors of shape {vectors.shape} do not belong to a graph of {graph.rows} rows",
-                fix="Give the float32 rows that the graph was built on.",
+                fix="Give the rows that the graph was built on, as a collection keeps them.",
             )
-        if vectors.shape[1] > 1 and vectors.strides[1] != 4:
+        if vectors.shape[1] > 1 and vectors.strides[1] != vectors.itemsize:
             raise InvalidArgumentError("The numbers of a row are not contiguous", fix="Give a row-major array.")
         if graph.codes is not None and graph.codes.dimension != vectors.shape[1]:
             raise InvalidArgumentError(
@@ -169,20 +70,23 @@ class Walker:
         self._upper = np.ascontiguousarray(graph.upper)
         self._norms = None if norms is None else np.ascontiguousarray(norms, np.float32)
         self._vectors = vectors
-        self._idle: deque[_Scratch] = deque(maxlen=_IDLE_SCRATCH)
+        self._idle: deque[Scratch] = deque(maxlen=_IDLE_SCRATCH)
         fixed = np.zeros(kernel.PARAMETERS, np.int64)
         fixed[kernel.BASE] = vectors.ctypes.data
         fixed[kernel.STRIDE] = vectors.strides[0]
+        fixed[kernel.ELEMENT] = ELEMENTS[type_of(vectors)]
         fixed[kernel.NORMS] = 0 if self._norms is None else self._norms.ctypes.data
         fixed[kernel.DIMENSION] = self.dimension
         fixed[kernel.METRIC] = CODES[metric]
-        fixed[kernel.LINKS] = self._links.ctypes.data
-        fixed[kernel.WIDTH] = graph.links.shape[1]
-        fixed[kernel.UPPER] = self._upper.ctypes.data
-        fixed[kernel.UPPER_WIDTH] = graph.upper.shape[1]
-        fixed[kernel.FIRST_UPPER] = graph.first_upper.ctypes.data
-        fixed[kernel.ENTRY] = graph.entry
-        fixed[kernel.LEVELS] = graph.max_level
+        self._starts = np.array([1, graph.entry, graph.max_level], np.int64)
+        plan = np.zeros(kernel.PLAN, np.int64)
+        plan[kernel.OF_LINKS] = self._links.ctypes.data
+        plan[kernel.OF_WIDTH] = graph.links.shape[1]
+        plan[kernel.OF_UPPER] = self._upper.ctypes.data
+        plan[kernel.OF_UPPER_WIDTH] = graph.upper.shape[1]
+        plan[kernel.OF_FIRST_UPPER] = graph.first_upper.ctypes.data
+        plan[kernel.OF_STARTS] = self._starts.ctypes.data
+        self._plan = plan
         codes = graph.codes
         if codes is not None:
             fixed[kernel.CODE_ROWS] = codes.rows.ctypes.data
@@ -225,15 +129,7 @@ class Walker:
                 f"A query of shape {query.shape} and type {query.dtype} for {top_k} rows cannot be walked",
                 fix=f"Give {self.dimension} float32 numbers and ask for at least one row.",
             )
-        scratch = self._readied(top_k, ef, mask, budget, enough, wider)
-        own = scratch.parameters
-        scratch.next_epoch(1)
-        own[kernel.EPOCH] = scratch.epoch
-        found = kernel.walk(own, np.ascontiguousarray(query))
-        ranked = Ranked(scratch.positions[:found].copy(), scratch.scores[:found].copy())
-        exhausted, compared, met, matched = own[_OUTCOME].tolist()
-        self._idle.append(scratch)
-        return Walk(ranked, bool(exhausted), compared, met, matched)
+        return self.walk(self.walk_plan(top_k, ef, mask, budget, enough=enough, wider=wider), query)
 
     def search_many(
         self,
@@ -252,46 +148,195 @@ class Walker:
                 f"Queries of shape {queries.shape} and type {queries.dtype} for {top_k} rows cannot be walked",
                 fix=f"Give rows of {self.dimension} float32 numbers and ask for at least one row.",
             )
-        many = queries.shape[0]
-        width = min(top_k, self.graph.rows)
-        positions, scores = np.empty((many, width), np.int64), np.empty((many, width), np.float64)
-        outcomes = np.empty((many, 5), np.int64)
-        scratch = self._readied(top_k, ef, mask, budget, enough, wider)
-        own, plain = scratch.parameters, np.ascontiguousarray(queries)
-        for first in range(0, many, _EPOCHS):
-            last = min(many, first + _EPOCHS)
-            scratch.next_epoch(last - first)
-            own[kernel.EPOCH] = scratch.epoch - (last - first)
-            kernel.walk_many(own, plain, first, last, positions, scores, outcomes)
-        self._idle.append(scratch)
-        walks = []
-        for i, (found, exhausted, compared, met, matched) in enumerate(outcomes.tolist()):
-            ranked = Ranked(positions[i, :found], scores[i, :found])
-            walks.append(Walk(ranked, bool(exhausted), compared, met, matched))
-        return walks
+        plan = self.walk_plan(top_k, ef, mask, budget, enough=enough, wider=wider)
+        return [self.walk(plan, query) for query in queries]
 
-    def _readied(
-        self, top_k: int, ef: int, mask: NDArray[np.bool_] | None, budget: int | None, enough: int, wider: int
-    ) -> _Scratch:
-        """Buffers and parameters for a walk, all but the epoch."""
+    def walk(self, plan: Plan, query: NDArray[np.float32]) -> Walk:
+        """A walk by a plan of :meth:`walk_plan`; the query as for :meth:`search`."""
+        scratch = self.scratch(plan)
+        scratch.query[:] = query
+        positions, scores = np.empty(plan.top_k, np.int64), np.empty(plan.top_k, np.float32)
+        outcome = kernel.walk_one(scratch.address, plan.address, scratch.query_address, positions, scores)
+        found = self.found(outcome)
+        ranked = Ranked(positions[:found], scratch.scores[:found].copy())
+        compared, met, matched = scratch.parameters[_OUTCOME].tolist()
+        self.give_back(scratch)
+        return Walk(ranked, bool(outcome & kernel.GAVE_UP), compared, met, matched)
+
+    def walk_plan(
+        self,
+        top_k: int,
+        ef: int,
+        mask: NDArray[np.bool_] | None = None,
+        budget: int | None = None,
+        *,
+        enough: int = 0,
+        wider: int = 0,
+        confirmed: NDArray[np.bool_] | None = None,
+        through: Passage | None = None,
+    ) -> Plan:
+        """How a walk goes, for :meth:`walk_once`.
+
+        Args:
+            top_k: As for :meth:`search`.
+            ef: As for :meth:`search`.
+            mask: As for :meth:`search`.
+            budget: As for :meth:`search`.
+            enough: As for :meth:`search`.
+            wider: As for :meth:`search`.
+            confirmed: bool of shape (n,): answers with rows that are not flagged carry ``UNCONFIRMED``.
+            through: Walk through the graphs of these values instead of the one of all rows.
+        """
         rows = self.graph.rows
         # float32 may swap rows that are nearly as near, codes more: more are kept and scored than are wanted
         scored = top_k + (max(10, top_k) if self._coded else max(6, top_k // 4))
         kept = min(max(ef, scored if self._coded else top_k), rows)
-        wider = min(wider, rows) if wider > kept else wider and kept
+        numbers = self._plan.copy()
+        if through is not None:
+            graph = through.graph.graph
+            numbers[kernel.OF_MORE] = numbers[kernel.OF_LINKS]
+            numbers[kernel.OF_MORE_WIDTH] = numbers[kernel.OF_WIDTH]
+            numbers[kernel.OF_COVER] = self._address(through.cover)
+            numbers[kernel.OF_LINKS] = graph.links.ctypes.data
+            numbers[kernel.OF_WIDTH] = graph.links.shape[1]
+            numbers[kernel.OF_UPPER] = graph.upper.ctypes.data
+            numbers[kernel.OF_UPPER_WIDTH] = graph.upper.shape[1]
+            numbers[kernel.OF_FIRST_UPPER] = graph.first_upper.ctypes.data
+            numbers[kernel.OF_STARTS] = through.starts.ctypes.data
+        numbers[kernel.OF_EF] = kept
+        numbers[kernel.OF_TOP_K] = min(top_k, rows)
+        numbers[kernel.OF_RESCORED] = scored
+        numbers[kernel.OF_MASK] = 0 if mask is None else self._address(mask)
+        numbers[kernel.OF_BUDGET] = _NO_BUDGET if budget is None else budget
+        numbers[kernel.OF_PROBE] = PROBE_ROWS if enough else _NO_BUDGET
+        numbers[kernel.OF_ENOUGH] = enough
+        numbers[kernel.OF_WIDER] = min(wider, rows) if wider > kept else wider and kept
+        numbers[kernel.OF_CONFIRMED] = 0 if confirmed is None else self._address(confirmed)
         waiting = 0 if mask is None else 1 + (rows if budget is None else min(budget, rows))
+        return Plan(numbers, waiting, (mask, confirmed, through))
+
+    def scan_plan(
+        self, top_k: int, rows: NDArray[np.int64] | None = None, confirmed: NDArray[np.bool_] | None = None
+    ) -> Plan:
+        """How a comparison goes, for :meth:`scan_once`; arguments as for :meth:`scan` and :meth:`walk_plan`."""
+        numbers = np.zeros(kernel.PLAN, np.int64)
+        count = self.graph.rows if rows is None else rows.shape[0]
+        if rows is not None and (
+            rows.dtype != np.int64 or not rows.flags.c_contiguous or not _within(rows, self.graph.rows)
+        ):
+            raise InvalidArgumentError(
+                f"Rows of type {rows.dtype} are no row numbers below {self.graph.rows}",
+                fix="Give contiguous int64 row numbers.",
+            )
+        numbers[kernel.OF_TOP_K] = min(top_k, count)
+        numbers[kernel.OF_CHOSEN] = 0 if rows is None else rows.ctypes.data
+        numbers[kernel.OF_COUNT] = count
+        numbers[kernel.OF_CONFIRMED] = 0 if confirmed is None else self._address(confirmed)
+        return Plan(numbers, 0, (rows, confirmed))
+
+    def walk_once(
+        self, plan: Plan, query: NDArray[np.float32], wide: bool = False
+    ) -> tuple[int, NDArray[np.int64], NDArray[Any], int, int]:
+        """A walk by a plan.
+
+        Args:
+            plan: Of :meth:`walk_plan`.
+            query: Real numbers of shape (d,), not yet checked.
+            wide: Whether scores are to be float64 instead of float32.
+
+        Returns:
+            What :func:`storage_engine.index.walk_kernel.walk_one` says, positions and scores of shape (plan.top_k,);
+            where it says more than a number of rows, how many were met before it looked back, and how many matched.
+        """
+        scratch = self.scratch(plan)
+        scratch.query[:] = query
+        positions = np.empty(plan.top_k, np.int64)
+        scores: NDArray[Any] = np.empty(plan.top_k, np.float32)
+        outcome = kernel.walk_one(scratch.address, plan.address, scratch.query_address, positions, scores)
+        met = matched = 0
+        if wide:
+            scores = scratch.scores[: plan.top_k].copy()
+        if outcome > _ROWS:
+            met, matched = int(scratch.parameters[kernel.MET]), int(scratch.parameters[kernel.MATCHED])
+        self._idle.append(scratch)
+        return outcome, positions, scores, met, matched
+
+    def scan_once(
+        self, plan: Plan, query: NDArray[np.float32], wide: bool = False
+    ) -> tuple[int, NDArray[np.int64], NDArray[Any], NDArray[np.int64] | None]:
+        """A comparison by a plan of :meth:`scan_plan`; otherwise as :meth:`walk_once`.
+
+        Returns:
+            What :func:`storage_engine.index.scan_kernel.scan_one` says, positions, scores, and the rows that have to be
+            confirmed, if any.
+        """
+        scratch = self.scratch(plan)
+        scratch.query[:] = query
+        positions = np.empty(plan.top_k, np.int64)
+        scores: NDArray[Any] = np.empty(plan.top_k, np.float32)
+        outcome = scan_kernel.scan_one(scratch.address, plan.address, scratch.query_address, positions, scores)
+        if wide:
+            scores = scratch.near[: plan.top_k].copy()
+        read = scratch.kept[: outcome & _ROWS].copy() if outcome > _ROWS else None
+        self._idle.append(scratch)
+        return outcome, positions, scores, read
+
+    def run_many(
+        self,
+        plan: Plan,
+        queries: NDArray[np.float32],
+        first: int,
+        last: int,
+        positions: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        outcomes: NDArray[np.int64],
+    ) -> None:
+        """Walks or comparisons by a plan for the queries ``first`` … ``last - 1``, without Python in between.
+
+        Args:
+            plan: Of :meth:`walk_plan` or of :meth:`scan_plan`.
+            queries: float32 of shape (m, d), contiguous, not yet checked.
+            first: The first query.
+            last: One after the last one.
+            positions: int64 of shape (m, plan.top_k); rows are written here,
+            scores: and their scores here.
+            outcomes: int64 of shape (m, 4): see :func:`storage_engine.index.walk_kernel.walk_many`.
+        """
+        scratch = self.scratch(plan)
+        run = scan_kernel.scan_many if plan.count else kernel.walk_many
+        address = int(queries.ctypes.data)
+        run(scratch.address, plan.address, address, first, last, positions, scores, outcomes)
+        self._idle.append(scratch)
+
+    def scratch(self, plan: Plan) -> Scratch:
+        """Buffers for a plan, the caller's alone until they are given back; if they never are, nothing is lost."""
         scratch = self._scratch()
-        scratch.make_room(max(kept, wider), waiting)
-        own = scratch.parameters
-        own[kernel.EF] = kept
-        own[kernel.TOP_K] = top_k
-        own[kernel.RESCORED] = scored
-        own[kernel.BUDGET] = _NO_BUDGET if budget is None else budget
-        own[kernel.MASK] = 0 if mask is None else self._address(mask)
-        own[kernel.PROBE] = PROBE_ROWS if enough else _NO_BUDGET
-        own[kernel.ENOUGH] = enough
-        own[kernel.WIDER] = wider
+        if plan.candidates > scratch.capacity or plan.waiting > scratch.waiting or plan.width > scratch.width:
+            scratch.make_room_to_walk(plan.candidates, plan.waiting, plan.width)
+        if plan.count > scratch.room or (plan.count and plan.top_k > scratch.best):
+            scratch.make_room_for_rows(plan.count, plan.top_k)
         return scratch
+
+    def give_back(self, scratch: Scratch) -> None:
+        """Let the next search use the buffers."""
+        self._idle.append(scratch)
+
+    def found(self, outcome: int) -> int:
+        """How many rows a kernel's outcome says.
+
+        Raises:
+            InvalidVectorError: The query was unusable; callers check it before.
+        """
+        if outcome < 0:
+            raise InvalidVectorError(
+                "The query holds NaN or infinity, or is zero under the cosine metric", fix="Check it before searching."
+            )
+        return outcome & 0xFFFFFFFF
+
+    @property
+    def compiled(self) -> Walker:
+        """This one; see :class:`storage_engine.index.walks.GraphSearch`."""
+        return self
 
     @property
     def coded(self) -> bool:
@@ -319,42 +364,58 @@ class Walker:
                 f"A query of shape {query.shape} and type {query.dtype} for {top_k} rows cannot be compared by codes",
                 fix=f"Give {self.dimension} float32 numbers, ask for at least one row, and build with codes.",
             )
-        count = self.graph.rows
-        if rows is not None:
-            count = rows.shape[0]
-            if rows.dtype != np.int64 or not rows.flags.c_contiguous or not _within(rows, self.graph.rows):
-                raise InvalidArgumentError(
-                    f"Rows of type {rows.dtype} are no row numbers below {self.graph.rows}",
-                    fix="Give contiguous int64 row numbers.",
-                )
-        wanted = min(top_k, count)
-        if not wanted:
+        plan = self.scan_plan(top_k, rows)
+        if not plan.count:
             return Scan(EMPTY, EMPTY.positions)
+        scratch = self.scratch(plan)
+        scratch.query[:] = query
+        positions, scores = np.empty(plan.top_k, np.int64), np.empty(plan.top_k, np.float32)
+        outcome = scan_kernel.scan_one(scratch.address, plan.address, scratch.query_address, positions, scores)
+        result = None
+        if outcome != scan_kernel.UNBOUNDED:
+            best = Ranked(positions, scratch.near[: plan.top_k].copy())
+            result = Scan(best, scratch.kept[: self.found(outcome)].copy())
+        self.give_back(scratch)
+        return result
+
+    def scan_within(
+        self, query: NDArray[np.float32], limit: float, rows: NDArray[np.int64] | None = None
+    ) -> Ranked | None:
+        """All rows, or those among some, that may be within a limit, in order of number, with their final scores.
+
+        Args:
+            query: As for :meth:`search`.
+            limit: A distance, minus a cosine, or minus an inner product.
+            rows: As for :meth:`scan`, ascending.
+
+        Returns:
+            Every row within the limit and some that are not; ``None`` where codes prove nothing.
+        """
+        count = self.graph.rows if rows is None else rows.shape[0]
         scratch = self._scratch()
-        scratch.make_room_for_rows(count, wanted)
-        found = scan_kernel.scan(
+        scratch.make_room_for_rows(count, 1)
+        found = range_kernel.scan_within(
             scratch.parameters,
             np.ascontiguousarray(query),
             0 if rows is None else rows.ctypes.data,
             count,
-            wanted,
+            limit,
             scratch.bounds.ctypes.data,
-            scratch.ends.ctypes.data,
             scratch.kept.ctypes.data,
             scratch.near.ctypes.data,
         )
         result = None
         if found != scan_kernel.UNBOUNDED:
-            read = scratch.kept[:found].copy()
-            result = Scan(Ranked(read[:wanted], scratch.near[:wanted].copy()), read)
+            sign = 1.0 if self.metric is Metric.L2 else -1.0
+            result = Ranked(scratch.kept[:found].copy(), sign * scratch.near[:found])
         self._idle.append(scratch)
         return result
 
-    def _scratch(self) -> _Scratch:
+    def _scratch(self) -> Scratch:
         try:
             return self._idle.pop()
         except IndexError:
-            return _Scratch(self._fixed, self.graph.rows, self.graph.links.shape[1], self.dimension)
+            return Scratch(self._fixed, self.graph.rows, self.dimension)
 
     def _address(self, mask: NDArray[np.bool_]) -> int:
         if mask.shape != (self.graph.rows,) or mask.dtype != np.bool_ or not mask.flags.c_contiguous:
@@ -373,15 +434,23 @@ def _within(rows: NDArray[np.int64], count: int) -> bool:
 def prepare() -> None:
     """Have all compiled code of a search ready, so that no query waits for it: seconds once a machine, then 0.3 s."""
     rows = np.eye(2, MIN_DIMENSION, dtype=np.float32)
+    low, step = np.zeros(MIN_DIMENSION, np.float32), np.full(MIN_DIMENSION, 1 / 255, np.float32)
+    # In NumPy: whoever asks whether compiled code is there, such as `encode`, would wait for this very function.
+    coded = encode_rows(rows, None, CodeScale(low, step), True)
     graph = Graph(
         links=np.array([[1], [0]], np.int32),
         levels=np.zeros(2, np.uint8),
         upper=np.empty((0, 1), np.int32),
         entry=0,
-        codes=encode(rows, None, True, 0),
+        codes=Codes(low, step, coded),
     )
     walker = Walker(graph, rows, None, Metric.L2)
     walker.search(rows[0], 1, 1, np.ones(2, np.bool_))
-    walker.search_many(rows, 1, 1)
+    plan, positions, scores = walker.walk_plan(1, 1), np.empty((2, 1), np.int64), np.empty((2, 1), np.float32)
+    for way in (plan, walker.scan_plan(1)):
+        walker.run_many(way, rows, 0, 2, positions, scores, np.empty((2, 4), np.int64))
     walker.scan(rows[0], 1)
-    exact_top_k(rows[0], rows, 1, Metric.L2)
+    walker.scan_within(rows[0], 1.0)
+    kept = kernels.scan(rows[0], rows, 1, Metric.L2, None, None, error_factor(MIN_DIMENSION), tiny(MIN_DIMENSION))
+    kernels.score_rows(rows[0], rows, Metric.L2, None, kept)
+    texts.prepare()

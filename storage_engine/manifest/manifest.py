@@ -18,6 +18,7 @@ from zlib import crc32
 
 from storage_engine.batch import FileReference
 from storage_engine.errors import DamagedError
+from storage_engine.files import check_name
 from storage_engine.history.retained import NOTHING_RETAINED, Checkpoint, Retained
 from storage_engine.schema import CollectionSchema
 from storage_engine.schema_json import schema_from_json, schema_to_json
@@ -57,11 +58,19 @@ class GraphFile:
         file: ``idx/<uuid>.graph``.
         segments: UUIDs of the segments whose rows it covers, in slot order.
         rows: How many rows that is.
+        filters: The graphs of columns' values over the same rows (:mod:`storage_engine.index.filter_graph`): the column
+            and ``idx/<uuid>.filter`` of each. As disposable; versions that do not know them drop them.
     """
 
     file: StoredFile
     segments: tuple[str, ...]
     rows: int
+    filters: tuple[tuple[str, StoredFile], ...] = ()
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """All of them."""
+        return (self.file, *(file for _, file in self.filters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,7 @@ class Manifest:
 
     def file_lengths(self) -> dict[str, int]:
         """The same names, each with the file's length in bytes."""
-        graphs = [collection.graph.file for collection in self.collections if collection.graph is not None]
+        graphs = [file for one in self.collections if one.graph is not None for file in one.graph.files]
         return {file.name: file.length for file in (*self.required_files(), *graphs)}
 
 
@@ -190,7 +199,7 @@ def unpack_manifest(data: bytes, name: str) -> Manifest:
             last_crc=int(value["last_crc"]),
             collections=tuple(_collection_from_json(one) for one in value["collections"]),
             tables=None if value["tables"] is None else file_from_json(value["tables"]),
-            files=tuple(FileReference(*one) for one in value["files"]),
+            files=tuple(_attached_from_json(one) for one in value["files"]),
             # Manifests of format 1.0 know nothing of the past.
             last_time=float(value.get("last_time", 0.0)),
             retained=Retained.from_json(value["retained"]) if "retained" in value else NOTHING_RETAINED,
@@ -209,25 +218,50 @@ def _collection_to_json(collection: SealedCollection) -> dict[str, Any]:
         ],
         "graph": None
         if graph is None
-        else {"file": file_to_json(graph.file), "segments": list(graph.segments), "rows": graph.rows},
+        else {
+            "file": file_to_json(graph.file),
+            "segments": list(graph.segments),
+            "rows": graph.rows,
+            **({"filters": [[one, file_to_json(file)] for one, file in graph.filters]} if graph.filters else {}),
+        },
     }
 
 
 def _collection_from_json(value: Any) -> SealedCollection:
     graph = value["graph"]
+    schema = schema_from_json(value["schema"])
     return SealedCollection(
-        schema=schema_from_json(value["schema"]),
+        schema=schema,
         segments=tuple(
             SealedSegment(
-                reference_from_json(one["segment"]),
+                _segment_of(schema, one["segment"]),
                 None if one["deletes"] is None else file_from_json(one["deletes"]),
             )
             for one in value["segments"]
         ),
         graph=None
         if graph is None
-        else GraphFile(file_from_json(graph["file"]), tuple(map(str, graph["segments"])), int(graph["rows"])),
+        else GraphFile(
+            file_from_json(graph["file"]),
+            tuple(map(str, graph["segments"])),
+            int(graph["rows"]),
+            tuple((str(column), file_from_json(file)) for column, file in graph.get("filters", ())),
+        ),
     )
+
+
+def _segment_of(schema: CollectionSchema, value: Any) -> SegmentReference:
+    reference = reference_from_json(value)
+    own = (reference.collection, reference.dimension, reference.dtype)
+    if own != (schema.uuid, schema.dimension, schema.dtype) or reference.rows < 1:
+        raise ValueError(f"segment {reference.uuid} is not of collection {schema.uuid}")
+    return reference
+
+
+def _attached_from_json(value: Any) -> FileReference:
+    kind, name, length, sha256 = value
+    check_name(f"{kind}/{name}")
+    return FileReference(str(kind), str(name), int(length), str(sha256))
 
 
 def _damaged(name: str, offset: int, why: str) -> DamagedError:

@@ -92,7 +92,7 @@ def choose_manifest(disk: Disk, database_uuid: str) -> ManifestChoice | None:
         manifest: Manifest | None = None
         try:
             manifest, sha256 = read_manifest(disk, number, database_uuid)
-            _check_chain(disk, manifest)
+            check_chain(disk, manifest)
             for file in manifest.required_files():
                 check_present(disk, file)
             _check_log(disk, manifest)
@@ -115,8 +115,12 @@ def _check_log(disk: Disk, manifest: Manifest) -> None:
         )
 
 
-def _check_chain(disk: Disk, manifest: Manifest) -> None:
-    """A predecessor that is itself undamaged must be the one that the manifest names."""
+def check_chain(disk: Disk, manifest: Manifest) -> None:
+    """Check that a predecessor that is itself undamaged is the one that the manifest names.
+
+    Raises:
+        DamagedError: It is another one.
+    """
     before = manifest.number - 1
     if not disk.exists(manifest_name(before)):
         return

@@ -139,7 +139,7 @@ def rows(pieces: Sequence[Piece], columns: Mapping[str, pa.DataType], slots: NDA
         return schema.empty_table() if columns else pa.table({"_": pa.nulls(len(slots))}).select([])
     starts = np.fromiter((piece.start for piece in pieces), np.int64, len(pieces))
     owner = np.searchsorted(starts, slots, side="right") - 1
-    touched = np.unique(owner)
+    touched: list[int] = np.flatnonzero(np.bincount(owner)).tolist()
     parts, positions = [], []
     for index in touched:
         piece = pieces[index]

@@ -8,10 +8,12 @@ stored value; where a value would not survive (an integer beyond 2^53 in a float
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from storage_engine.errors import InvalidMetadataError
+from storage_engine.metadata.schema_memo import SchemaMemo
 from storage_engine.schema import RESERVED_COLUMNS
 
 MAX_COLUMNS = 2_000
@@ -80,30 +82,45 @@ def normalised(given: pa.Table) -> pa.Table:
         InvalidMetadataError: A reserved, empty or repeated name, too many columns, a type that cannot be stored, or
             malformed Arrow data.
     """
-    if given.num_columns > MAX_COLUMNS:
-        raise InvalidMetadataError(
-            f"metadata has {given.num_columns} columns, more than {MAX_COLUMNS}",
-            fix="Put rarely used fields together into one struct column.",
-            value=given.num_columns,
-        )
-    seen: dict[str, str] = {}
-    for name in given.column_names:
-        check_column_name(name)
-        _refuse_twin(name, seen)
-        seen[name.casefold()] = name
-    columns = []
+    kinds = _checked_kinds(given.schema)
     try:
         given.validate(full=True)
-        for entry, column in zip(given.schema, given.columns, strict=True):
-            own = entry.type
-            kind = canonical(own)
-            _refuse_type(entry.name, kind)
-            columns.append(column if kind is own or str(kind) == str(own) else column.cast(kind))
+        if kinds is None:
+            return given
+        columns = [
+            column if kind is column.type or str(kind) == str(column.type) else column.cast(kind)
+            for kind, column in zip(kinds, given.columns, strict=True)
+        ]
     except pa.ArrowException as error:
         raise InvalidMetadataError(
             f"the metadata table is malformed: {error}", fix="Build it again from Python values."
         ) from error
     return pa.table(columns, names=given.column_names)
+
+
+@SchemaMemo
+def _checked_kinds(schema: pa.Schema) -> list[pa.DataType] | None:
+    """The one spelling of each column's type; ``None``: they have it already. Most batches look like one before.
+
+    Raises:
+        InvalidMetadataError: See :func:`normalised`.
+    """
+    if len(schema) > MAX_COLUMNS:
+        raise InvalidMetadataError(
+            f"metadata has {len(schema)} columns, more than {MAX_COLUMNS}",
+            fix="Put rarely used fields together into one struct column.",
+            value=len(schema),
+        )
+    seen: dict[str, str] = {}
+    for name in schema.names:
+        check_column_name(name)
+        _refuse_twin(name, seen)
+        seen[name.casefold()] = name
+    kinds = [canonical(entry.type) for entry in schema]
+    for name, kind in zip(schema.names, kinds, strict=True):
+        _refuse_type(name, kind)
+    plain = pa.schema(list(zip(schema.names, kinds, strict=True)))
+    return None if plain.equals(schema, check_metadata=True) else kinds
 
 
 def canonical(kind: pa.DataType) -> pa.DataType:
@@ -171,6 +188,25 @@ def _refuse_type(name: str, kind: pa.DataType) -> None:
             fix="Use numbers, text, bytes, booleans, dates, times, or lists, maps and non-empty structs of them.",
             value=name,
         )
+
+
+class _Fit(NamedTuple):
+    stored: Mapping[str, pa.DataType]
+    given: pa.Schema
+
+
+_last_fit = [_Fit({}, pa.schema([]))]
+
+
+def fits(stored: Mapping[str, pa.DataType], given: pa.Schema) -> bool:
+    """Whether every given column is stored with that very type, so that nothing grows. Remembers the last answer."""
+    last = _last_fit[0]
+    if last.stored is stored and last.given.equals(given):
+        return True
+    if any(entry.name not in stored or not stored[entry.name].equals(entry.type) for entry in given):
+        return False
+    _last_fit[0] = _Fit(stored, given)
+    return True
 
 
 def grown(stored: Mapping[str, pa.DataType], given: pa.Schema) -> Mapping[str, pa.DataType]:

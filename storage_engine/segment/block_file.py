@@ -48,6 +48,49 @@ _MAGIC = b"QSTORBLK"
 _END_MAGIC = b"QSTOREND"
 
 
+class BlockSums:
+    """CRC-32 of each block of bytes that come in pieces."""
+
+    def __init__(self) -> None:
+        self._done: list[int] = []
+        self._crc = 0
+        self._at = 0
+
+    def add(self, data: Bytes) -> None:
+        """Append bytes."""
+        view = memoryview(data)
+        while view:
+            room = BLOCK_BYTES - self._at
+            piece, view = view[:room], view[room:]
+            self._crc = crc32(piece, self._crc)
+            self._at += len(piece)
+            if self._at == BLOCK_BYTES:
+                self._done.append(self._crc)
+                self._crc, self._at = 0, 0
+
+    def table(self) -> bytes:
+        """One u32 a block; the last block may be shorter."""
+        blocks = [*self._done, self._crc] if self._at else self._done
+        return struct.pack(f"<{len(blocks)}I", *blocks)
+
+
+def sound_blocks(data: memoryview, end: int, table: bytes | memoryview) -> NDArray[np.bool_]:
+    """Which blocks of the first ``end`` bytes pass their checksum; one that is not there in full does not.
+
+    Args:
+        data: The file, or what is left of it.
+        end: How many bytes the table covers.
+        table: One u32 a block; blocks that it does not reach do not pass.
+    """
+    blocks = -(-end // BLOCK_BYTES)
+    sound = np.zeros(blocks, np.bool_)
+    for block in range(min(blocks, len(table) // 4)):
+        start, stop = block * BLOCK_BYTES, min((block + 1) * BLOCK_BYTES, end)
+        expected = int.from_bytes(table[4 * block : 4 * block + 4], "little")
+        sound[block] = stop <= len(data) and crc32(data[start:stop]) == expected
+    return sound
+
+
 class BlockFileWriter:
     """Write one block file sequentially; sections are announced in order and may be streamed in pieces.
 
@@ -63,8 +106,7 @@ class BlockFileWriter:
         self._kind = kind
         self._uuid = bytes.fromhex(uuid)
         self._sections: list[list[int]] = []
-        self._blocks: list[int] = []
-        self._block_crc = 0
+        self._sums = BlockSums()
         head = _HEADER.pack(_MAGIC, kind, VERSION, self._uuid, 0)[:-4]
         try:
             self._append(head + struct.pack("<I", crc32(head)))
@@ -101,9 +143,7 @@ class BlockFileWriter:
         """
         self._append(bytes(-self._staged.tell() % ALIGNMENT))
         end = self._staged.tell()
-        if end % BLOCK_BYTES:
-            self._blocks.append(self._block_crc)
-        table = struct.pack(f"<{len(self._blocks)}I", *self._blocks)
+        table = self._sums.table()
         ends = [number for section in self._sections for number in section]
         footer = _FOOTER.pack(
             _END_MAGIC,
@@ -128,15 +168,8 @@ class BlockFileWriter:
 
     def _append(self, data: Bytes) -> None:
         view = memoryview(data)
-        at = self._staged.tell() % BLOCK_BYTES
         self._staged.write(view)
-        while view:
-            piece, view = view[: BLOCK_BYTES - at], view[BLOCK_BYTES - at :]
-            self._block_crc = crc32(piece, self._block_crc)
-            at += len(piece)
-            if at == BLOCK_BYTES:
-                self._blocks.append(self._block_crc)
-                self._block_crc, at = 0, 0
+        self._sums.add(view)
 
 
 class BlockFile:
@@ -198,6 +231,8 @@ class BlockFile:
         self._table = self._map[end:start]
         self._table_crc = table_crc
         self._verified = np.zeros(blocks, dtype=np.bool_)
+        verified: Any = self._verified  # a buffer, which the array's stubs do not say
+        self._verified_view = memoryview(verified)
         self._table_verified = False
 
     def section(self, index: int) -> memoryview:
@@ -259,6 +294,16 @@ class BlockFile:
             first, last = offset // BLOCK_BYTES, (offset + length - 1) // BLOCK_BYTES
             self._verify_blocks(first + np.flatnonzero(~self._verified[first : last + 1]))
 
+    def offset(self, index: int) -> int:
+        """Where a section begins in the file."""
+        start: int = self._sections[index][0]
+        return start
+
+    @property
+    def checked_blocks(self) -> memoryview:
+        """For each block whether it has been checked: for loops that cannot afford a call for each value."""
+        return self._verified_view
+
     def verify_rows(self, index: int, rows: NDArray[np.int64], row_bytes: int) -> None:
         """Check the blocks that hold some rows of a section of equally long rows, unless they were checked before.
 
@@ -273,7 +318,8 @@ class BlockFile:
             return  # the usual case of a search's hits
         for step in range(int((last - first).max()) + 1):
             blocks = np.minimum(first + step, last)
-            self._verify_blocks(np.unique(blocks[~self._verified[blocks]]))
+            # Not np.unique: its first use loads numpy.ma, which would be a third of the time to a first answer.
+            self._verify_blocks(np.array(sorted({*blocks[~self._verified[blocks]].tolist()}), np.int64))
 
     def damaged(self, index: int, why: str) -> DamagedError:
         """The error for contents of a section that contradict themselves."""

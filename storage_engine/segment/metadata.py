@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Sequence
 from hashlib import sha256
@@ -11,7 +12,21 @@ import pyarrow as pa
 
 from storage_engine.errors import DamagedError, InvalidMetadataError
 from storage_engine.files import Disk, DiskError
+from storage_engine.segment.block_file import BlockSums
 from storage_engine.staged_file import StagedFile, StoredFile, check_digest, check_present
+
+
+class _SummedFile(StagedFile):
+    """A staged file that also knows the checksum of each of its blocks."""
+
+    def __init__(self, disk: Disk, name: str) -> None:
+        super().__init__(disk, name)
+        self.sums = BlockSums()
+
+    def write(self, data: Any) -> int:
+        """Append all of ``data`` and return its length in bytes."""
+        self.sums.add(memoryview(data).cast("B"))
+        return super().write(data)
 
 
 class MetadataWriter:
@@ -27,7 +42,7 @@ class MetadataWriter:
         import pyarrow.parquet as pq
 
         self._schema = schema
-        self._staged = StagedFile(disk, name)
+        self._staged = _SummedFile(disk, name)
         try:
             self._writer = pq.ParquetWriter(
                 self._staged, schema, write_page_checksum=True, compression="zstd", compression_level=1
@@ -75,6 +90,10 @@ class MetadataWriter:
         """
         self._writer.close()
         return self._staged.seal()
+
+    def sums(self) -> str:
+        """After :meth:`seal`: checksums of the file's blocks, as a segment reference names them."""
+        return base64.b64encode(self._staged.sums.table()).decode()
 
     def abandon(self) -> None:
         """Remove the temporary file."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from storage_engine.files import check_name
+from storage_engine.schema import VectorType
 from storage_engine.staged_file import StoredFile
 
 
@@ -28,6 +30,9 @@ class SegmentReference:
         metadata: The Parquet file, or ``None`` if the rows have no metadata column.
         columns: Names and types of the metadata columns, as :func:`pack_columns` writes them; empty where there are
             none, or where a version before format 1.1 wrote the segment.
+        dtype: Type of the vectors in their file.
+        metadata_sums: CRC-32 of each 64 KiB of the metadata file, as base64 of one u32 each: what a repair goes by.
+            Empty where there is no such file, or where a version before format 1.2 wrote it.
     """
 
     uuid: str
@@ -40,6 +45,8 @@ class SegmentReference:
     ids: StoredFile
     metadata: StoredFile | None
     columns: str = ""
+    dtype: VectorType = VectorType.FLOAT32
+    metadata_sums: str = ""
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
@@ -59,11 +66,13 @@ class AttachSegment:
         collection: UUID of the collection.
         segment: The staged segment; its files are durable before the record is written.
         deleted_ids: Further ids that die with this commit.
+        new_ids: Whether it is known that no row of its ids was stored. Not written down: recovery looks.
     """
 
     collection: str
     segment: SegmentReference
     deleted_ids: tuple[str, ...] = ()
+    new_ids: bool = False
 
 
 def pack_columns(schema: pa.Schema) -> str:
@@ -92,16 +101,19 @@ def file_from_json(value: Any) -> StoredFile:
     """Inverse of :func:`file_to_json` for a present file.
 
     Raises:
-        ValueError: The value has another shape.
+        ValueError: The value has another shape, or a name that no file of ours has.
     """
     match value:
         case [str(name), int(length), str(sha256)] if length >= 0:
-            return StoredFile(name, length, sha256)
+            return StoredFile(check_name(name), length, sha256)
     raise ValueError(f"not a file reference: {value!r}")
 
 
 def reference_to_json(reference: SegmentReference) -> dict[str, Any]:
-    """A JSON object of plain values."""
+    """A JSON object of plain values; ``dtype`` is left out where it is float32, as before format 1.2."""
+    more = {} if reference.dtype is VectorType.FLOAT32 else {"dtype": reference.dtype.value}
+    if reference.metadata_sums:
+        more["metadata_sums"] = reference.metadata_sums
     return {
         "uuid": reference.uuid,
         "collection": reference.collection,
@@ -113,6 +125,7 @@ def reference_to_json(reference: SegmentReference) -> dict[str, Any]:
         "ids": file_to_json(reference.ids),
         "metadata": file_to_json(reference.metadata),
         "columns": reference.columns,
+        **more,
     }
 
 
@@ -133,6 +146,8 @@ def reference_from_json(value: Mapping[str, Any]) -> SegmentReference:
         ids=file_from_json(value["ids"]),
         metadata=None if value["metadata"] is None else file_from_json(value["metadata"]),
         columns=_checked_columns(str(value.get("columns", ""))),
+        dtype=VectorType(value.get("dtype", "float32")),
+        metadata_sums=_checked_sums(str(value.get("metadata_sums", ""))),
     )
 
 
@@ -140,3 +155,9 @@ def _checked_columns(columns: str) -> str:
     if columns:
         unpack_columns(columns)
     return columns
+
+
+def _checked_sums(sums: str) -> str:
+    if len(base64.b64decode(sums, validate=True)) % 4:
+        raise ValueError("block checksums that are no list of u32")
+    return sums

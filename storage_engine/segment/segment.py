@@ -14,6 +14,7 @@ from storage_engine.segment.ids import SegmentIds
 from storage_engine.segment.metadata import SegmentMetadata
 from storage_engine.segment.reference import SegmentReference, unpack_columns
 from storage_engine.segment.vectors import SegmentVectors
+from storage_engine.vectors.types import StoredVectors
 
 
 class Segment:
@@ -49,7 +50,9 @@ class Segment:
             DamagedError: A file is missing, has another length, or its footer is damaged.
             FormatTooNewError: A file was written by a newer version.
         """
-        vectors = SegmentVectors(disk, reference.vectors, reference.uuid, reference.rows, reference.dimension)
+        vectors = SegmentVectors(
+            disk, reference.vectors, reference.uuid, reference.rows, reference.dimension, reference.dtype
+        )
         ids = SegmentIds(disk, reference.ids, reference.uuid, reference.rows)
         file = reference.metadata
         metadata = None if file is None else SegmentMetadata(disk, file, reference.rows)
@@ -60,7 +63,7 @@ class Segment:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """(rows, dimension), read-only, mapped; the first use checks all of its blocks.
+        """(rows, dimension), read-only, mapped unless the type is not float32; the first use checks all of its blocks.
 
         Raises:
             DamagedError: A block fails its checksum.
@@ -68,8 +71,8 @@ class Segment:
         return self._vectors.vectors
 
     @property
-    def mapped_vectors(self) -> NDArray[np.float32]:
-        """The same array without any check, for searches that touch few rows of many.
+    def mapped_vectors(self) -> StoredVectors:
+        """The rows in the file's type, mapped, without any check, for searches that touch few rows of many.
 
         Whoever shows a row of it calls :meth:`verify_rows` first.
         """
@@ -86,11 +89,14 @@ class Segment:
 
     @property
     def born(self) -> NDArray[np.uint64]:
-        """(rows,) LSN of the commit that wrote each row, read-only, mapped.
+        """(rows,) LSN of the commit that wrote each row.
 
         Raises:
             DamagedError: A block fails its checksum.
         """
+        reference = self.reference
+        if reference.first_lsn == reference.last_lsn:  # a batch may have been written before its number was known
+            return np.full(reference.rows, reference.first_lsn, np.uint64)
         return self._vectors.born
 
     def metadata_schema(self) -> pa.Schema:
@@ -118,6 +124,14 @@ class Segment:
                 raise KeyError(name)
             return None
         return self._metadata.read(columns)
+
+    def verify_vectors(self) -> None:
+        """Check the blocks of all vectors, unless they were checked before.
+
+        Raises:
+            DamagedError: A block fails its checksum.
+        """
+        self._vectors.verify_all()
 
     def verify_rows(self, rows: NDArray[np.int64]) -> None:
         """Check the blocks that hold the vectors of ``rows``, unless they were checked before.

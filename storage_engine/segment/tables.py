@@ -11,19 +11,20 @@ checksum of the line before (0 for the first), so that no line can be lost, doub
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 from zlib import crc32
 
 from storage_engine.batch import JsonValue
 from storage_engine.errors import DamagedError, FormatTooNewError
 from storage_engine.files import Disk
 from storage_engine.json_text import dump_json
+from storage_engine.keyed_table import TableView
 from storage_engine.staged_file import StagedFile, StoredFile, publish, read_file
 
 Tables = Mapping[str, Mapping[str, Mapping[str, JsonValue]]]
 
 _FORMAT = 1
+_WRITE_BYTES = 1 << 20
 
 
 def write_tables(disk: Disk, tables: Tables, *, uuid: str) -> StoredFile:
@@ -40,28 +41,44 @@ def write_tables(disk: Disk, tables: Tables, *, uuid: str) -> StoredFile:
         DamagedError: What was read back differs from what was written.
     """
     staged = StagedFile(disk, f"seg/{uuid}.tab")
-    crc = 0
-
-    def line(value: Any, where: str) -> bytes:
-        nonlocal crc
-        text = dump_json(value, where)
-        crc = crc32(text, crc)
-        return b"%08x %s\n" % (crc, text)
-
     try:
-        count = 0
-        staged.write(line({"format": _FORMAT}, "the header"))
-        for table, records in tables.items():
-            for key, record in records.items():
-                staged.write(line([table, key, dict(record)], f"record {key!r} of table {table!r}"))
-                count += 1
-        staged.write(line({"records": count}, "the end"))
+        crc, lines, size = 0, [], 0
+        for text in _texts(tables):
+            crc = crc32(text, crc)
+            lines.append(b"%08x %s\n" % (crc, text))
+            size += len(text)
+            if size > _WRITE_BYTES:
+                staged.write(b"".join(lines))
+                lines, size = [], 0
+        staged.write(b"".join(lines))
         file = staged.seal()
         publish(disk, [file])
     except BaseException:
         staged.abandon()
         raise
     return file
+
+
+def _texts(tables: Tables) -> Iterator[bytes]:
+    """The lines without their checksums."""
+    yield dump_json({"format": _FORMAT}, "the header")
+    count = 0
+    for table, records in tables.items():
+        name = dump_json(table, f"table {table!r}")
+        for key, record in _records(table, records):
+            yield b"[%s,%s,%s]" % (name, dump_json(key, f"a key of table {table!r}"), record)
+            count += 1
+    yield dump_json({"records": count}, "the end")
+
+
+def _records(table: str, records: Mapping[str, Mapping[str, JsonValue]]) -> Iterator[tuple[str, bytes]]:
+    """Keys with their records as JSON text, which a view has at hand."""
+    if isinstance(records, TableView):
+        for key, text in records.texts():
+            yield key, text.encode()
+        return
+    for key, record in records.items():
+        yield key, dump_json(dict(record), f"record {key!r} of table {table!r}")
 
 
 def read_tables(disk: Disk, file: StoredFile) -> dict[str, dict[str, dict[str, JsonValue]]]:

@@ -1,7 +1,8 @@
 """The vectors of a segment with their norms and born LSNs, mapped.
 
-A block file of kind ``VEC1`` with three sections: vectors (float32, row-major, rows x dimension), norms (float32, one a
-row) and born LSNs (u64, one a row); the numbers are (rows, dimension, 0, 0).
+A block file of kind ``VEC1`` with three sections: vectors (row-major, rows x dimension), norms (float32, one a row) and
+born LSNs (u64, one a row); the numbers are (rows, dimension, type of the vectors, 0), the type as
+:data:`storage_engine.vectors.types.CODE` numbers it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.files import Disk
+from storage_engine.schema import VectorType
 from storage_engine.segment.block_file import BlockFile, BlockFileWriter
 from storage_engine.staged_file import StoredFile
+from storage_engine.vectors.types import CODE, StoredVectors, as_float32, number_bytes, numpy_type
 
 _KIND = b"VEC1"
 _VECTORS, _NORMS, _BORN = range(3)
@@ -25,11 +28,13 @@ class VectorsWriter:
         name: ``seg/<uuid>.vec``.
         uuid: The segment's.
         dimension: Length of each vector.
+        dtype: Type of its numbers in the file.
     """
 
-    def __init__(self, disk: Disk, name: str, uuid: str, dimension: int) -> None:
+    def __init__(self, disk: Disk, name: str, uuid: str, dimension: int, dtype: VectorType) -> None:
         self._writer = BlockFileWriter(disk, name, _KIND, uuid)
         self._dimension = dimension
+        self._dtype = dtype
         self._norms: list[NDArray[np.float32]] = []
         self._born: list[NDArray[np.uint64]] = []
         self.rows = 0
@@ -39,11 +44,11 @@ class VectorsWriter:
             self._writer.abandon()
             raise
 
-    def add(self, vectors: NDArray[np.float32], norms: NDArray[np.float32], born: NDArray[np.uint64]) -> None:
+    def add(self, vectors: StoredVectors, norms: NDArray[np.float32], born: NDArray[np.uint64]) -> None:
         """Append rows.
 
         Args:
-            vectors: float32 (m, dimension); stored bit by bit.
+            vectors: (m, dimension), in the file's type, or float32 numbers that it holds exactly; stored bit by bit.
             norms: float32 (m,).
             born: (m,), LSN of the commit that wrote each row.
 
@@ -53,7 +58,7 @@ class VectorsWriter:
         """
         if vectors.shape != (len(born), self._dimension) or norms.shape != born.shape:
             raise ValueError(f"rows of shape {vectors.shape}, {norms.shape} and {born.shape} do not fit together")
-        self._writer.write(np.ascontiguousarray(vectors, dtype="<f4").reshape(-1))
+        self._writer.write(np.ascontiguousarray(vectors, dtype=numpy_type(self._dtype)).reshape(-1))
         # Copies: the caller may reuse its buffers for the next rows.
         self._norms.append(np.array(norms, dtype="<f4"))
         self._born.append(np.array(born, dtype="<u8"))
@@ -75,7 +80,7 @@ class VectorsWriter:
             self._writer.begin()
             for part in parts:
                 self._writer.write(part)
-        return self._writer.seal([self.rows, self._dimension])
+        return self._writer.seal([self.rows, self._dimension, CODE[self._dtype]])
 
     def abandon(self) -> None:
         """Remove the temporary file."""
@@ -91,34 +96,40 @@ class SegmentVectors:
         uuid: The segment's.
         rows: How many rows it must have.
         dimension: How long each vector must be.
+        dtype: Of which type its numbers must be.
 
     Raises:
         DamagedError: The file is missing or its footer is damaged.
     """
 
-    def __init__(self, disk: Disk, file: StoredFile, uuid: str, rows: int, dimension: int) -> None:
+    def __init__(self, disk: Disk, file: StoredFile, uuid: str, rows: int, dimension: int, dtype: VectorType) -> None:
         self._file = BlockFile(disk, file, _KIND, uuid, sections=3)
-        if self._file.numbers[:2] != (rows, dimension):
-            raise self._file.damaged(_VECTORS, f"it holds {self._file.numbers[:2]}, expected {(rows, dimension)}")
-        self._row_bytes = 4 * dimension
-        self._vectors = _floats(self._file.array(_VECTORS, "<f4", rows * dimension)).reshape(rows, dimension)
+        expected = (rows, dimension, CODE[dtype])
+        if self._file.numbers[:3] != expected:
+            raise self._file.damaged(_VECTORS, f"it holds {self._file.numbers[:3]}, expected {expected}")
+        self._row_bytes = number_bytes(dtype) * dimension
+        numbers = self._file.array(_VECTORS, numpy_type(dtype).str, rows * dimension)
+        # "<f4" and float32 are one type on little-endian machines; elsewhere this line makes the difference visible.
+        self._vectors: StoredVectors = numbers.astype(numbers.dtype.newbyteorder("="), copy=False).reshape(
+            rows, dimension
+        )
         self._norms = _floats(self._file.array(_NORMS, "<f4", rows))
         born = self._file.array(_BORN, "<u8", rows)
         self._born: NDArray[np.uint64] = born.astype(np.uint64, copy=False)
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """(rows, dimension), read-only, without a copy. The first use checks all of its blocks.
+        """(rows, dimension), read-only; a copy only where the file's type is not float32. Checks all of its blocks.
 
         Raises:
             DamagedError: A block fails its checksum.
         """
-        self._file.verify_section(_VECTORS)
-        return self._vectors
+        self.verify_all()
+        return as_float32(self._vectors)
 
     @property
-    def mapped_vectors(self) -> NDArray[np.float32]:
-        """The same array without any check, for searches that touch few rows of many.
+    def mapped_vectors(self) -> StoredVectors:
+        """The rows in the file's type without any check, for searches that touch few rows of many.
 
         Whoever shows a row of it calls :meth:`verify_rows` first.
         """
@@ -144,6 +155,14 @@ class SegmentVectors:
         self._file.verify_section(_BORN)
         return self._born
 
+    def verify_all(self) -> None:
+        """Check the blocks that hold vectors, unless they were checked before.
+
+        Raises:
+            DamagedError: A block fails its checksum.
+        """
+        self._file.verify_section(_VECTORS)
+
     def verify_rows(self, rows: NDArray[np.int64]) -> None:
         """Check the blocks that hold the vectors of ``rows``, unless they were checked before.
 
@@ -163,5 +182,4 @@ class SegmentVectors:
 
 
 def _floats(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    # "<f4" and float32 are one type on little-endian machines; elsewhere this line makes the difference visible.
     return values.astype(np.float32, copy=False)

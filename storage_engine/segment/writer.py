@@ -10,11 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage_engine.files import Disk
+from storage_engine.schema import VectorType
 from storage_engine.segment.ids import IdsWriter
 from storage_engine.segment.metadata import MetadataWriter
 from storage_engine.segment.reference import SegmentReference, pack_columns
 from storage_engine.segment.vectors import VectorsWriter
 from storage_engine.staged_file import StoredFile, discard, publish
+from storage_engine.vectors.types import StoredVectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +25,14 @@ class RowChunk:
 
     Args:
         ids: One per row.
-        vectors: float32 (m, dimension); stored bit by bit.
+        vectors: (m, dimension) in the segment's type, or float32 numbers that it holds exactly; stored bit by bit.
         norms: float32 (m,): what a cosine score divides by.
         born: u64 (m,), LSN of the commit that wrote each row.
         metadata: One Arrow row per id, or ``None``.
     """
 
     ids: list[str]
-    vectors: NDArray[np.float32]
+    vectors: StoredVectors
     norms: NDArray[np.float32]
     born: NDArray[np.uint64]
     metadata: pa.Table | None = None
@@ -45,11 +47,13 @@ class SegmentRows:
         chunks: At least one row in all. Ids may repeat: of several rows the last is found by id.
         metadata_schema: Columns of all rows; chunks may lack some of them (null) but have no others, and are cast to
             these types. ``None`` or no field: the segment has no metadata.
+        dtype: Type of the vectors in their file.
     """
 
     dimension: int
     chunks: Iterable[RowChunk]
     metadata_schema: pa.Schema | None = None
+    dtype: VectorType = VectorType.FLOAT32
 
 
 def write_segment(disk: Disk, collection_uuid: str, rows: SegmentRows, *, uuid: str) -> SegmentReference:
@@ -71,7 +75,7 @@ def write_segment(disk: Disk, collection_uuid: str, rows: SegmentRows, *, uuid: 
         ValueError: There is no row, or shapes do not fit together.
     """
     schema = rows.metadata_schema
-    vectors = VectorsWriter(disk, f"seg/{uuid}.vec", uuid, rows.dimension)
+    vectors = VectorsWriter(disk, f"seg/{uuid}.vec", uuid, rows.dimension, rows.dtype)
     metadata: MetadataWriter | None = None
     files: list[StoredFile] = []
     try:
@@ -110,4 +114,6 @@ def write_segment(disk: Disk, collection_uuid: str, rows: SegmentRows, *, uuid: 
         ids=files[1],
         metadata=files[2] if metadata is not None else None,
         columns=pack_columns(schema.remove_metadata()) if metadata is not None and schema is not None else "",
+        dtype=rows.dtype,
+        metadata_sums=metadata.sums() if metadata is not None else "",
     )

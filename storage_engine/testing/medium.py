@@ -127,10 +127,11 @@ class Medium:
             case "write" | "truncate":
                 self._files[call.number].apply(call)
             case "sync":
+                # Only what is pending is written: bytes that a failed sync left behind are taken for written.
                 file = self._files[call.number]
-                if file.pending:
-                    file.durable = bytearray(file.content)
-                    file.pending = []
+                for pending in file.pending:
+                    _apply(file.durable, pending)
+                file.pending = []
             case "failed_sync":
                 file = self._files[call.number]
                 if random is None:

@@ -1,6 +1,6 @@
 """Exact nearest rows, and the one definition of a score that every road to an answer uses.
 
-Scores are computed in float64 from the stored float32 numbers, in a fixed order of summation (64 lanes, then a fold),
+Scores are computed in float64 from the stored numbers, in a fixed order of summation (64 lanes, then a fold),
 by NumPy here and by the compiled twin in :mod:`storage_engine.vectors.kernels`. The two agree to the last bit: a
 product of two float32 is exact in float64, no multiplication is fused with an addition where it is not, and sums run
 in the same order. So the exact scan, the graph and a lookup of one row report the same score for the same row.
@@ -13,20 +13,19 @@ reaches the k-th smallest upper end are scored in float64. The answer is therefo
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from storage_engine import compiled_code
 from storage_engine.errors import DimensionMismatchError, InvalidArgumentError, InvalidVectorError
 from storage_engine.schema import Metric
+from storage_engine.vectors.types import StoredVectors, as_float32, is_stored_type
 
 LANES = 64
-COMPILED_FROM_ROWS = 5_000
-"""Up to so many rows NumPy answers where no compiled code is loaded yet; beyond, loading it repays itself."""
-
+_SECONDS_A_NUMBER = 1e-9  # of the scan in NumPy: 50 ms for 60,000 × 784
 _BLOCK_NUMBERS = 1 << 16  # float32 numbers a block: 256 KiB, so that the second pass over it is served by the cache
 _UNIT = 2.0**-24  # unit roundoff of float32
 _SMALLEST_NORMAL = 2.0**-126
@@ -96,7 +95,7 @@ def check_query(query: NDArray[np.float32], dimension: int, metric: Metric) -> N
 
 def exact_top_k(
     query: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: StoredVectors,
     top_k: int,
     metric: Metric,
     norms: NDArray[np.float32] | None = None,
@@ -106,7 +105,7 @@ def exact_top_k(
 
     Args:
         query: float32 of shape (d,), finite; see :func:`check_query`.
-        vectors: float32 of shape (n, d), finite, rows contiguous; a memory map will do.
+        vectors: Of shape (n, d), in any type that a collection keeps, finite, rows contiguous; a memory map will do.
         top_k: How many, at least 1.
         metric: Decides score and order.
         norms: float32 of shape (n,), positive; required by the cosine metric and ignored by the others.
@@ -125,20 +124,21 @@ def exact_top_k(
         return EMPTY
     if count <= top_k:
         kept = np.arange(count, dtype=np.int64) if chosen is None else chosen
-    elif count > COMPILED_FROM_ROWS or _kernels_are_loaded():
+    elif _by_compiled_code(count * vectors.shape[1]):
         from storage_engine.vectors import kernels
 
         bounds = error_factor(vectors.shape[1]), tiny(vectors.shape[1])
         kept = kernels.scan(q, vectors, top_k, metric, norms, chosen, *bounds)
         return rank(kept, kernels.score_rows(q, vectors, metric, norms, kept), top_k, metric)
     else:
-        kept = _candidates(q, vectors, top_k, metric, norms, chosen)
+        with compiled_code.measured():
+            kept = _candidates(q, vectors, top_k, metric, norms, chosen)
     return rank(kept, score_rows(q, vectors, metric, norms, kept), top_k, metric)
 
 
 def score_rows(
     query: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: StoredVectors,
     metric: Metric,
     norms: NDArray[np.float32] | None = None,
     rows: NDArray[np.int64] | None = None,
@@ -147,7 +147,7 @@ def score_rows(
 
     Args:
         query: float32 of shape (d,).
-        vectors: float32 of shape (n, d).
+        vectors: Of shape (n, d), in any type that a collection keeps.
         metric: See :class:`storage_engine.schema.Metric`.
         norms: float32 of shape (n,) for the cosine metric: score = ⟨q, x⟩ / (|q| · norm), where a result within
             rounding of ±1 is ±1.
@@ -180,6 +180,22 @@ def score_rows(
     rounding = (np.abs(scores) > 1.0) & (np.abs(scores) <= _SLIGHTLY_ABOVE_ONE)
     scores[rounding] = np.sign(scores[rounding])
     return scores
+
+
+def score_all(
+    query: NDArray[np.float32],
+    vectors: StoredVectors,
+    metric: Metric,
+    norms: NDArray[np.float32] | None,
+    rows: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """What :func:`score_rows` gives, for many rows: by compiled code where it is there or worth loading."""
+    if _by_compiled_code(4 * rows.shape[0] * vectors.shape[1]):  # float64 takes several times as long
+        from storage_engine.vectors import kernels
+
+        return kernels.score_rows(query, vectors, metric, norms, rows)
+    with compiled_code.measured():
+        return score_rows(query, vectors, metric, norms, rows)
 
 
 def rank(positions: NDArray[np.int64], scores: NDArray[np.float64], top_k: int, metric: Metric) -> Ranked:
@@ -219,14 +235,14 @@ def tiny(dimension: int) -> float:
     return (dimension + 4) * _SMALLEST_NORMAL
 
 
-def _kernels_are_loaded() -> bool:
-    """Whether compiled code is there already, so that small work may use it too; the answer is the same."""
-    return bool(getattr(sys.modules.get("storage_engine.vectors.kernels"), "READY", False))
+def _by_compiled_code(numbers: int) -> bool:
+    """Whether compiled code is to compare so many numbers; the answer is the same."""
+    return compiled_code.process.use(_SECONDS_A_NUMBER * numbers)
 
 
 def _checked(
     query: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: StoredVectors,
     top_k: int,
     metric: Metric,
     norms: NDArray[np.float32] | None,
@@ -234,10 +250,10 @@ def _checked(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
     if top_k < 1:
         raise InvalidArgumentError(f"top_k is {top_k}", fix="Ask for at least one row.", value=top_k)
-    if vectors.ndim != 2 or vectors.dtype != np.float32:
+    if vectors.ndim != 2 or not is_stored_type(vectors):
         raise InvalidArgumentError(
             f"Rows of type {vectors.dtype} and shape {vectors.shape} cannot be searched",
-            fix="Give a float32 array of shape (rows, dimension).",
+            fix="Give a float32, float16 or int8 array of shape (rows, dimension).",
         )
     n = vectors.shape[0]
     if metric is Metric.COSINE and (norms is None or norms.shape != (n,)):
@@ -263,7 +279,7 @@ def _checked(
 
 def _candidates(
     q: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: StoredVectors,
     top_k: int,
     metric: Metric,
     norms: NDArray[np.float32] | None,
@@ -277,7 +293,7 @@ def _candidates(
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, count, step):
             part = slice(start, min(start + step, count))
-            block = vectors[part] if rows is None else vectors[rows[part]]
+            block = as_float32(vectors[part] if rows is None else vectors[rows[part]])
             if metric is Metric.L2:
                 difference = block - q
                 value = np.einsum("ij,ij->i", difference, difference).astype(np.float64)

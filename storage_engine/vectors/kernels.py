@@ -29,6 +29,8 @@ from storage_engine.vectors.simd import (
     zero_d8,
     zero_f16,
 )
+from storage_engine.vectors.types import StoredVectors, number_bytes, type_of
+from storage_engine.vectors.widening import ELEMENTS, widened
 
 L2, COSINE, IP = 0, 1, 2
 CODES = {Metric.L2: L2, Metric.COSINE: COSINE, Metric.IP: IP}
@@ -40,8 +42,8 @@ class QueryBlock:
     """A query laid out for the kernels; refilled for each search, used by one thread at a time.
 
     float32: the query, then (at ``tail``) its last 16 numbers with those that full registers already cover set to
-    zero, then the mask that says which. float64: the query padded with zeros to whole blocks of 64, then 64 numbers
-    of scratch.
+    zero, then the mask that says which, then room for one row (:mod:`storage_engine.vectors.widening`). float64: the
+    query padded with zeros to whole blocks of 64, then 64 numbers of scratch.
 
     Args:
         dimension: Length of the queries to come.
@@ -52,7 +54,7 @@ class QueryBlock:
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self.tail = -(-dimension // 16) * 16
-        self.narrow = np.zeros(self.tail + 32, np.float32)
+        self.narrow = np.zeros(2 * self.tail + 32, np.float32)
         self.wide = np.zeros(-(-dimension // 64) * 64, np.float64)
         self.scratch = np.zeros(64, np.float32)
         rest = dimension % 16
@@ -222,17 +224,20 @@ def query_length(narrow, wide, scratch, dimension):  # type: ignore[no-untyped-d
 
 
 @compiled
-def _scores(base, stride, norms, rows, count, narrow, wide, scratch, dimension, metric, out):  # type: ignore[no-untyped-def]
+def _scores(  # type: ignore[no-untyped-def]
+    base, stride, element, norms, rows, count, narrow, wide, scratch, dimension, metric, out
+):
     length = query_length(narrow, wide, scratch, dimension)
     for i in range(count):
         r = load_i64(rows + 8 * i) if rows else i
-        score = final_score(base + r * stride, norms + 4 * r, wide, scratch, dimension, metric, length)
+        row = widened(base + r * stride, narrow, dimension, element)
+        score = final_score(row, norms + 4 * r, wide, scratch, dimension, metric, length)
         store_f64(out + 8 * i, score)
 
 
 @compiled
 def _scan(  # type: ignore[no-untyped-def]
-    base, stride, norms, rows, count, narrow, dimension, metric, length, gamma, tiny, lower, upper, best, top_k
+    base, stride, element, norms, rows, count, narrow, dimension, metric, length, gamma, tiny, lower, upper, best, top_k
 ):
     """Bounds of each row's float32 value (smaller is better); the ``top_k`` smallest upper ones sorted at ``best``."""
     for i in range(top_k):
@@ -241,7 +246,7 @@ def _scan(  # type: ignore[no-untyped-def]
         r = load_i64(rows + 8 * i) if rows else i
         if rows and i + 3 < count:
             fetch_row(base + load_i64(rows + 8 * (i + 3)) * stride, dimension)
-        row = base + r * stride
+        row = widened(base + r * stride, narrow, dimension, element)
         if metric == L2:
             value = np.float64(squared_distance(row, narrow, dimension))
             error = gamma * value + tiny
@@ -300,7 +305,7 @@ def _address(array: NDArray[np.generic] | None) -> int:
 
 def score_rows(
     query: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: StoredVectors,
     metric: Metric,
     norms: NDArray[np.float32] | None,
     rows: NDArray[np.int64] | None,
@@ -314,6 +319,7 @@ def score_rows(
     _scores(
         vectors.ctypes.data,
         vectors.strides[0],
+        ELEMENTS[type_of(vectors)],
         _address(norms),
         _address(rows),
         count,
@@ -329,7 +335,7 @@ def score_rows(
 
 def scan(
     query: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: StoredVectors,
     top_k: int,
     metric: Metric,
     norms: NDArray[np.float32] | None,
@@ -341,7 +347,7 @@ def scan(
 
     Args:
         query: float32 of shape (d,), checked.
-        vectors: float32 of shape (n, d).
+        vectors: Of shape (n, d), in any type that a collection keeps.
         top_k: At most the number of rows compared.
         metric: See :class:`storage_engine.schema.Metric`.
         norms: float32 of shape (n,) for the cosine metric.
@@ -359,6 +365,7 @@ def scan(
     _scan(
         vectors.ctypes.data,
         vectors.strides[0],
+        ELEMENTS[type_of(vectors)],
         _address(norms),
         _address(rows),
         count,
@@ -379,13 +386,10 @@ def scan(
 
 
 def _laid_out(
-    vectors: NDArray[np.float32], norms: NDArray[np.float32] | None, rows: NDArray[np.int64] | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.int64] | None]:
+    vectors: StoredVectors, norms: NDArray[np.float32] | None, rows: NDArray[np.int64] | None
+) -> tuple[StoredVectors, NDArray[np.float32] | None, NDArray[np.int64] | None]:
     """Rows with contiguous numbers, so that addresses can be computed; copies only what is not."""
-    if vectors.shape[1] > 1 and vectors.strides[1] != 4:
+    if vectors.shape[1] > 1 and vectors.strides[1] != number_bytes(type_of(vectors)):
         vectors = np.ascontiguousarray(vectors)
     norms = None if norms is None else np.ascontiguousarray(norms, np.float32)
     return vectors, norms, None if rows is None else np.ascontiguousarray(rows, np.int64)
-
-
-READY = True  # the last line of the module: whoever sees it may use everything above

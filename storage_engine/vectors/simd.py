@@ -341,3 +341,47 @@ def bits_of(typing: Any, value: Any) -> Any:
         return builder.bitcast(arguments[0], _I32)
 
     return types.int32(types.float32), generate
+
+
+@intrinsic
+def float_of(typing: Any, bits: Any) -> Any:
+    """The float32 that has these 32 bits, an int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
+def widen_halves(typing: Any, source: Any, target: Any) -> Any:
+    """Write 16 finite float16 of one address as float32 to another.
+
+    The bits of a float16, shifted into a float32's places, are the number times 2**-112; also for subnormal ones. So
+    this is exact, and needs no instruction or library of its own.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        halves = _load(builder, arguments[0], ir.VectorType(ir.IntType(16), 16))
+        bits = builder.zext(halves, _INTEGERS)
+        size = builder.shl(builder.and_(bits, ir.Constant(_INTEGERS, [0x7FFF] * 16)), ir.Constant(_INTEGERS, [13] * 16))
+        sign = builder.shl(builder.and_(bits, ir.Constant(_INTEGERS, [0x8000] * 16)), ir.Constant(_INTEGERS, [16] * 16))
+        scaled = builder.fmul(builder.bitcast(size, _FLOATS), ir.Constant(_FLOATS, [2.0**112] * 16))
+        signed = builder.or_(builder.bitcast(scaled, _INTEGERS), sign)
+        builder.store(builder.bitcast(signed, _FLOATS), _pointer(builder, arguments[1], _FLOATS), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), generate
+
+
+@intrinsic
+def widen_bytes(typing: Any, source: Any, target: Any) -> Any:
+    """Write 16 int8 of one address as float32 to another."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = _load(builder, arguments[0], ir.VectorType(ir.IntType(8), 16))
+        wide = builder.sitofp(builder.sext(numbers, _INTEGERS), _FLOATS)
+        builder.store(wide, _pointer(builder, arguments[1], _FLOATS), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), generate

@@ -7,8 +7,9 @@ Bodies::
     1 create collection   schema as JSON
     2 drop collection     text name
     3 put rows            text collection, texts ids, u32 dimension, then what the flags announce, in this order:
-                          vectors (float32, row-major; bit 0), norms (float32; bit 1), metadata (Arrow IPC stream to the
-                          end of the body; bit 2). Bits 4-5 are the mode: 0 insert, 1 upsert, 2 update
+                          vectors (row-major; bit 0), norms (float32; bit 1), metadata (Arrow IPC stream to the end of
+                          the body; bit 2). Bits 4-5 are the mode: 0 insert, 1 upsert, 2 update. Bits 6-7 are the type
+                          of the vectors: 0 float32, 1 float16, 2 int8
     4 delete rows         text collection, texts ids; bit 0: missing ids are fine
     5 put record          text table, text key, record as JSON; bit 0: the key must be new
     6 delete record       text table, text key
@@ -45,39 +46,51 @@ from storage_engine.batch import (
     PutRows,
 )
 from storage_engine.errors import DamagedError, InvalidMetadataError
+from storage_engine.files import Bytes, check_name
 from storage_engine.json_text import dump_json
+from storage_engine.metadata.schema_memo import SchemaMemo
+from storage_engine.schema import VectorType
 from storage_engine.schema_json import schema_from_json, schema_to_json
 from storage_engine.segment.reference import AttachSegment, reference_from_json, reference_to_json
+from storage_engine.vectors.types import CODE, StoredVectors, number_bytes, numpy_type, type_of, type_of_code
+from storage_engine.wal.record import gathered
 
 LoggedOperation: TypeAlias = Operation | AttachSegment
 
 _COUNT = struct.Struct("<I")
 _HEAD = struct.Struct("<BBHI")
 _LENGTH = struct.Struct("<Q")
+_FLOAT32 = np.dtype("<f4")
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _MODES: tuple[PutMode, ...] = ("insert", "upsert", "update")
-_HAS_VECTORS, _HAS_NORMS, _HAS_METADATA, _MODE_SHIFT = 1, 2, 4, 4
+_HAS_VECTORS, _HAS_NORMS, _HAS_METADATA, _MODE_SHIFT, _TYPE_SHIFT = 1, 2, 4, 4, 6
 
 
 class _Coded(NamedTuple):
     kind: int
     flags: int
-    parts: list[bytes]
+    parts: list[Bytes]
 
 
 def encode_operations(operations: Sequence[LoggedOperation]) -> bytes:
-    """The payload of one commit. About 10 µs for one row with three metadata columns.
+    """The payload of one commit in one piece; see :func:`encode_pieces`."""
+    return b"".join(encode_pieces(operations))
+
+
+def encode_pieces(operations: Sequence[LoggedOperation]) -> list[Bytes]:
+    """The payload of one commit; large arrays are not copied. About 10 µs for one row with three metadata columns.
 
     Raises:
         InvalidArgumentError: A record holds what JSON cannot express.
         InvalidMetadataError: A metadata column has a type that cannot be written down.
         UnicodeEncodeError: A name or id with lone surrogates, which validation refuses before.
     """
-    pieces = [_COUNT.pack(len(operations))]
+    pieces: list[Bytes] = [_COUNT.pack(len(operations))]
     for operation in operations:
         kind, flags, parts = _encode(operation)
         pieces.append(_HEAD.pack(kind, flags, 0, sum(map(len, parts))))
         pieces += parts
-    return b"".join(pieces)
+    return gathered(pieces)
 
 
 def decode_operations(payload: bytes | memoryview) -> list[LoggedOperation]:
@@ -135,14 +148,16 @@ def _encode(operation: LoggedOperation) -> _Coded:
 
 def _encode_rows(rows: PutRows) -> _Coded:
     flags = _MODES.index(rows.mode) << _MODE_SHIFT
-    dimension, parts = 0, [_text(rows.collection), *_texts(rows.ids), b""]
+    dimension = 0
+    parts: list[Bytes] = [_text(rows.collection), *_texts(rows.ids), b""]
     if rows.vectors is not None:
-        flags |= _HAS_VECTORS
+        kind = type_of(rows.vectors)
+        flags |= _HAS_VECTORS | CODE[kind] << _TYPE_SHIFT
         dimension = rows.vectors.shape[1]
-        parts.append(np.ascontiguousarray(rows.vectors, dtype="<f4").tobytes())
+        parts.append(_bytes_of(rows.vectors, numpy_type(kind)))
     if rows.norms is not None:
         flags |= _HAS_NORMS
-        parts.append(np.ascontiguousarray(rows.norms, dtype="<f4").tobytes())
+        parts.append(_bytes_of(rows.norms, _FLOAT32))
     if rows.metadata is not None:
         flags |= _HAS_METADATA
         parts.append(_encode_table(rows.metadata))
@@ -150,18 +165,29 @@ def _encode_rows(rows: PutRows) -> _Coded:
     return _Coded(3, flags, parts)
 
 
-def _encode_table(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
+def _bytes_of(numbers: NDArray[Any], kind: np.dtype[Any]) -> Bytes:
+    """The bytes of numbers, without a copy where they lie as they are to be written."""
+    if not numbers.size:
+        return b""
+    return np.ascontiguousarray(numbers, dtype=kind).data.cast("B")
+
+
+def _encode_table(table: pa.Table) -> Bytes:
+    # The messages that pa.ipc.new_stream would write, without making a stream for each commit.
     try:
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
+        messages = [_schema_message(table.schema), *(batch.serialize() for batch in table.to_batches())]
     except pa.ArrowException as error:
         raise InvalidMetadataError(
             f"metadata of the columns {table.column_names} cannot be stored: {error}",
             fix="Use numbers, text, booleans, dates, timestamps, or lists and structs of them.",
             value=table.column_names,
         ) from error
-    return bytes(sink.getvalue())
+    return b"".join([*messages, _END_OF_STREAM])
+
+
+@SchemaMemo
+def _schema_message(schema: pa.Schema) -> bytes:
+    return bytes(schema.serialize())
 
 
 def _text(text: str) -> bytes:
@@ -170,8 +196,13 @@ def _text(text: str) -> bytes:
 
 
 def _texts(texts: Sequence[str]) -> tuple[bytes, bytes]:
-    encoded = [text.encode() for text in texts]
-    return struct.pack(f"<I{len(encoded)}I", len(encoded), *map(len, encoded)), b"".join(encoded)
+    joined = "".join(texts)
+    if joined.isascii():
+        lengths, encoded = map(len, texts), joined.encode()
+    else:
+        each = [text.encode() for text in texts]
+        lengths, encoded = map(len, each), b"".join(each)
+    return _COUNT.pack(len(texts)) + np.fromiter(lengths, "<u4", len(texts)).tobytes(), encoded
 
 
 class _Cursor:
@@ -210,9 +241,14 @@ class _Cursor:
             start += length
         return texts
 
-    def floats(self, rows: int, width: int) -> NDArray[np.float32]:
+    def vectors(self, kind: VectorType, rows: int, width: int) -> StoredVectors:
         # A copy, since bytes of a log are neither aligned nor to be kept alive by a row.
-        return np.frombuffer(self.take(4 * rows * width), dtype="<f4").astype(np.float32).reshape(rows, width)
+        numbers = np.frombuffer(self.take(number_bytes(kind) * rows * width), numpy_type(kind))
+        own: StoredVectors = numbers.astype(numbers.dtype.newbyteorder("=")).reshape(rows, width)
+        return own
+
+    def norms(self, rows: int) -> NDArray[np.float32]:
+        return np.frombuffer(self.take(4 * rows), dtype="<f4").astype(np.float32)
 
     def json(self) -> Any:
         return json.loads(bytes(self.rest()))
@@ -224,11 +260,12 @@ class _Cursor:
 
 def _decode_rows(body: _Cursor, flags: int) -> PutRows:
     collection, ids, dimension = body.text(), body.texts(), body.u32()
-    mode = flags >> _MODE_SHIFT
-    if mode >= len(_MODES) or flags & 8:
+    mode = flags >> _MODE_SHIFT & 3
+    kind = type_of_code(flags >> _TYPE_SHIFT)
+    if mode >= len(_MODES) or flags & 8 or (not flags & _HAS_VECTORS and kind is not VectorType.FLOAT32):
         raise ValueError(f"no rows are put with flags {flags:#x}")
-    vectors = body.floats(len(ids), dimension) if flags & _HAS_VECTORS else None
-    norms = body.floats(len(ids), 1).reshape(-1) if flags & _HAS_NORMS else None
+    vectors = body.vectors(kind, len(ids), dimension) if flags & _HAS_VECTORS else None
+    norms = body.norms(len(ids)) if flags & _HAS_NORMS else None
     metadata = _decode_table(body.rest(), len(ids)) if flags & _HAS_METADATA else None
     return PutRows(collection, ids, vectors, norms, metadata, _MODES[mode])
 
@@ -267,6 +304,7 @@ def _plain(make: Callable[[_Cursor], LoggedOperation]) -> Callable[[_Cursor, int
 def _decode_file(body: _Cursor) -> AttachFile:
     kind, name = body.text(), body.text()
     (length,) = _LENGTH.unpack(body.take(_LENGTH.size))
+    check_name(f"{kind}/{name}")
     return AttachFile(FileReference(kind, name, length, body.text()))
 
 

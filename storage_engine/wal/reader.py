@@ -28,7 +28,8 @@ class LogEnd:
         offset: First byte after the last valid record.
         last_lsn: Its LSN, or the first LSN minus one.
         last_crc: Its checksum, or the previous one named by the header.
-        torn_bytes: Bytes after ``offset``: a write that a crash interrupted before it was acknowledged. 0 if clean.
+        torn_bytes: Bytes after ``offset``: a write that a crash interrupted before it was acknowledged. 0 if clean,
+            also where nothing but zeros follows: room that the writer had set aside.
     """
 
     offset: int
@@ -59,6 +60,7 @@ class LogReader:
 
     def __init__(self, disk: Disk, number: int, database_uuid: str, *, after: LogEnd | None = None) -> None:
         self.name = log_name(number)
+        self._disk = disk
         try:
             head = disk.read(self.name, 0, FILE_HEADER_BYTES)
             start = FILE_HEADER_BYTES if after is None else after.offset
@@ -116,8 +118,12 @@ class LogReader:
             acknowledged_lsn: Newest LSN known to be durable from elsewhere: the watermark, or the first LSN of the next
                 log minus one.
 
+        A file that is being written may have been read while records were on their way, so that an older one looked
+        missing and a newer one was there. Before anything is called damaged, the place is read once more: what was
+        acknowledged before the first reading is there by then.
+
         Returns:
-            The end; ``torn_bytes`` may be cut off.
+            The end; ``torn_bytes`` may be cut off. Below ``acknowledged_lsn`` only if the next record came meanwhile.
 
         Raises:
             DamagedError: Acknowledged records cannot be read; names file, offset and LSNs.
@@ -126,12 +132,13 @@ class LogReader:
         if not self._exhausted:
             raise ValueError(f"{self.name} was not read to its end, so that nothing can be said about it")
         end = self._base + self._position
-        if acknowledged_lsn > self._lsn:
-            raise self._lost(end, acknowledged_lsn)
-        witness = self._newest_witness()
-        if witness > self._lsn:
-            raise self._lost(end, witness)
-        return LogEnd(end, self._lsn, self._crc, len(self._data) - self._position)
+        known = acknowledged_lsn if acknowledged_lsn > self._lsn else self._newest_witness()
+        if known > self._lsn:
+            if not self._has_come(end):
+                raise self._lost(end, known)
+            return self.position()
+        rest = bytes(self._data[self._position :])
+        return LogEnd(end, self._lsn, self._crc, len(rest) if rest.strip(b"\0") else 0)
 
     @property
     def last_lsn(self) -> int:
@@ -141,6 +148,15 @@ class LogReader:
     def position(self) -> LogEnd:
         """The end reached so far without judging what follows; for following a log that is being written."""
         return LogEnd(self._base + self._position, self._lsn, self._crc, 0)
+
+    def _has_come(self, offset: int) -> bool:
+        """Whether the record that was missing at ``offset`` is there now."""
+        try:
+            data = memoryview(self._disk.read(self.name, offset))
+        except DiskError:
+            return False
+        found = unpack_record(data, 0, self.header.crc, offset)
+        return found is not None and found[0].lsn == self._lsn + 1 and found[1] == self._crc
 
     def _newest_witness(self) -> int:
         """Largest durable LSN named by a valid record behind the last good one; 0 if there is none."""

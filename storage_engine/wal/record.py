@@ -23,8 +23,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from zlib import crc32
+
+from storage_engine.files import Bytes
 
 FILE_MAGIC = b"QSTORWAL"
 RECORD_MAGIC = b"QSWR"
@@ -32,6 +34,12 @@ FILE_HEADER_BYTES = 64
 RECORD_HEADER_BYTES = 40
 RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + 4
 MAX_PAYLOAD_BYTES = 16 << 20
+
+Payload: TypeAlias = "bytes | memoryview | list[Bytes]"
+"""The payload of a record, whole or in pieces. A piece that is a memoryview has items of one byte."""
+
+SMALL_BYTES = 64 << 10
+"""Pieces below this are copied together."""
 
 OPERATIONS = 1
 """Record type: the payload is what :func:`storage_engine.wal.entry.encode_operations` made."""
@@ -117,17 +125,48 @@ def unpack_header(data: bytes | memoryview) -> LogHeader | None:
     return LogHeader(uuid.hex(), number, first_lsn, previous_crc, created_at, crc)
 
 
-def pack_record(
-    seed: int, lsn: int, durable_lsn: int, time: float, previous_crc: int, payload: bytes | memoryview
-) -> tuple[bytes, int]:
-    """One record of type :data:`OPERATIONS`.
+def gathered(pieces: list[Bytes]) -> list[Bytes]:
+    """The same bytes in fewer pieces: small ones are copied together, since a call costs more than a short copy."""
+    if sum(map(len, pieces)) < SMALL_BYTES:
+        return [b"".join(pieces)]
+    result: list[Bytes] = []
+    small: list[Bytes] = []
+    for piece in pieces:
+        if len(piece) < SMALL_BYTES:
+            small.append(piece)
+            continue
+        if small:
+            result.append(b"".join(small))
+            small = []
+        result.append(piece)
+    if small:
+        result.append(b"".join(small))
+    return result
+
+
+def frame_record(
+    seed: int, lsn: int, durable_lsn: int, time: float, previous_crc: int, payload: Payload
+) -> tuple[list[Bytes], int]:
+    """One record of type :data:`OPERATIONS`, without copying its payload.
 
     Returns:
-        Its bytes and its CRC.
+        Its bytes in pieces, and its CRC.
     """
-    header = _RECORD_HEADER.pack(RECORD_MAGIC, len(payload), lsn, durable_lsn, time, previous_crc, OPERATIONS, 0)
-    crc = crc32(payload, crc32(header, seed))
-    return b"".join((header, payload, _CRC.pack(crc))), crc
+    pieces = payload if isinstance(payload, list) else [payload]
+    length = sum(map(len, pieces))
+    header = _RECORD_HEADER.pack(RECORD_MAGIC, length, lsn, durable_lsn, time, previous_crc, OPERATIONS, 0)
+    crc = crc32(header, seed)
+    for piece in pieces:
+        crc = crc32(piece, crc)
+    return [header, *pieces, _CRC.pack(crc)], crc
+
+
+def pack_record(
+    seed: int, lsn: int, durable_lsn: int, time: float, previous_crc: int, payload: Payload
+) -> tuple[bytes, int]:
+    """The same with the bytes in one piece."""
+    pieces, crc = frame_record(seed, lsn, durable_lsn, time, previous_crc, payload)
+    return b"".join(pieces), crc
 
 
 def unpack_record(data: memoryview, start: int, seed: int, base: int = 0) -> tuple[LogEntry, int] | None:

@@ -192,7 +192,11 @@ def write_again(tally, disk, database, random, make_disk, open_with):
     """The database must be writable after recovery, and that write must be durable."""
     snapshot = database.snapshot
     rows = [
-        PutRows(schema.name, [f"{schema.name}000"], random.standard_normal((1, schema.dimension)).astype(np.float32))
+        PutRows(
+            schema.name,
+            [f"{schema.name}000"],
+            np.rint(9 * random.standard_normal((1, schema.dimension))).astype(np.float32) + 1,
+        )
         for schema in snapshot.collections()
     ]
     record = PutRecord("t", "after", {"x": random.bytes(300).hex()})

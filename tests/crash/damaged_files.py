@@ -2,11 +2,12 @@
 
 Right is: everything as it was; or an error that the engine announces, at the latest when the damaged bytes are touched.
 A shorter history is right only inside the documented window: commits behind the watermark of a database that was not
-closed.
+closed. A part of the cases is repaired: then every row that is left must be as it was, and every other one be named.
 """
 
 import os
 import resource
+import shutil
 import signal
 import tempfile
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from storage_engine.verify import verify
 from storage_engine.wal.watermark import read_watermark
 
 CASES = 50  # of one database
+REPAIRED = 0.3  # of the cases
 SECONDS = 60  # of one case, before it counts as hanging
 MEMORY = 8 << 30
 QUERIES = 3
@@ -45,6 +47,7 @@ class Original:
     version: int
     watermark: int
     scores: dict  # (collection, query number) → id → score
+    models: dict  # version → what it holds
 
 
 class History(Workload):
@@ -54,6 +57,11 @@ class History(Workload):
         super().__init__(seed, disk, steps=10)
         self.same_length = False
         self.copies = []
+        self.models = {0: self.model}
+
+    def acknowledge(self, model):
+        super().acknowledge(model)
+        self.models[model.version] = model
 
     def run(self):
         self.database = self.open_with(self.disk)
@@ -97,7 +105,7 @@ def original(seed):
             medium = medium.killed() if random.random() < 0.3 else medium.power_cut(random)
         files = medium.files()
         watermark = _watermark(files)
-    return Original(files, history.copies, history.prints, history.model.version, watermark, scores)
+    return Original(files, history.copies, history.prints, history.model.version, watermark, scores, history.models)
 
 
 def queries(schema):
@@ -188,14 +196,81 @@ def check_case(original, files, touched, random):
     changed = {name for name in touched if files.get(name) != original.files.get(name)}
     with tempfile.TemporaryDirectory(prefix="qstore-damage-", dir=_fast_folder()) as folder:
         path = Path(folder) / "db"
-        for name, data in files.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_bytes(data)
+        write_files(path, files)
         outcomes = []
         if random.random() < 0.5:
             outcomes.append("reader " + read_only(original, path, random))
         outcomes.append("writer " + for_writing(original, path, changed, random))
+        if random.random() < REPAIRED:
+            write_files(path, files)
+            outcomes.append("repair " + repaired(original, path))
         return outcomes
+
+
+def write_files(path, files):
+    shutil.rmtree(path, ignore_errors=True)
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+
+
+def repaired(original, path):
+    """Repair, and compare what is left with what was there; what happened, in a word or two."""
+    disk = RealDisk(path, create=True)
+    try:
+        try:
+            database = open_database(disk, repair="rows")
+        except DatabaseError as error:
+            return f"refused: {type(error).__name__}"
+        try:
+            snapshot, report = database.snapshot, database.repaired
+            if not original.watermark <= snapshot.version <= original.version and report is None:
+                raise WrongError(f"version {snapshot.version} instead of {original.version}, and nothing is said")
+            lost = survivors(snapshot, original.models[snapshot.version], report)
+            with database.undisturbed() as manifest:
+                findings = verify(disk, snapshot, manifest, None)
+            for one in findings:
+                if one.severity == "error" and one.file.partition("/")[0] not in ("ckpt", "metrics"):
+                    raise WrongError(f"after the repair: {one.what}")
+            database.seal()
+            write_again(disk, database)
+            if report is None:
+                return "not needed"
+            return "of rows, some lost" if lost else "of rows, none lost" if report.copies else "told"
+        finally:
+            database.close()
+    finally:
+        disk.shut()
+
+
+def survivors(snapshot, model, report):
+    """How many rows are lost; every one of them is named, and the others are as they were."""
+    if {schema.name for schema in snapshot.collections()} != set(model.collections):
+        raise WrongError("a collection is lost or new")
+    lost = 0
+    for name, collection in model.collections.items():
+        view = snapshot.collection(name)
+        live = np.flatnonzero(view.live())
+        ids = view.ids_at(live)
+        expected = [collection.rows[row_id] for row_id in ids]  # a row that was never there is a KeyError
+        if view.vectors_at(live).tobytes() != b"".join(row.vector.tobytes() for row in expected):
+            raise WrongError("a vector that is left has changed")
+        if view.norms_at(live).tolist() != [row.norm for row in expected]:
+            raise WrongError("a norm that is left has changed")
+        for row, given in zip(view.metadata_at(live).to_pylist() or [{}] * len(ids), expected, strict=True):
+            if any(value != given.metadata.get(column) for column, value in row.items()):
+                raise WrongError("metadata that is left has changed")
+        told = [one for one in report.lost_rows if one.collection == name] if report is not None else []
+        named = {row_id for one in told for row_id in one.ids}
+        missing = set(collection.rows) - set(ids)
+        # A row without an id may have been deleted later; nobody can tell.
+        if not named <= missing or len(missing) > len(named) + sum(len(one.unnamed) for one in told):
+            raise WrongError(f"{len(missing)} rows of {name} are lost, {len(named)} are named")
+        lost += len(missing)
+    for name, records in model.tables.items():
+        if dict(snapshot.table(name)) != records:
+            raise WrongError("a keyed table has changed")
+    return lost
 
 
 def read_only(original, path, random):
@@ -294,13 +369,17 @@ def run(tally, seeds, most_points, most_failures=5):
             return
 
 
-def watch(tally, seed, base, first, last):
-    """Let a child do cases until it dies; the first case that nobody has done yet."""
+def watch(tally, seed, base, first, last, check=None, spare=None):
+    """Let a child do cases until it dies; the first case that nobody has done yet.
+
+    ``spare``: how many bytes of memory it may take beyond what it has.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _work(seed, base, first, last, writing)
+        memory = MEMORY if spare is None else spare + address_space()
+        _work(seed, base, first, last, writing, check or damage_and_check, memory)
     os.close(writing)
     done, what = first, ""
     with os.fdopen(reading) as lines:
@@ -324,17 +403,26 @@ def watch(tally, seed, base, first, last):
     return done
 
 
-def _work(seed, base, first, last, pipe):
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+def damage_and_check(base, random, say):
+    """One case: what happened, in words; ``say`` is told what is done before."""
+    files, what, touched = damaged(base, random)
+    say(what)
+    return check_case(base, files, touched, random)
+
+
+def address_space():
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _work(seed, base, first, last, pipe, check, memory):
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with os.fdopen(pipe, "w", buffering=1) as lines:
         for case in range(first, last):
             random = np.random.default_rng([seed, 7, case])
-            files, what, touched = damaged(base, random)
-            print(f"case {what}", file=lines)
             signal.alarm(SECONDS)
             try:
-                outcomes = check_case(base, files, touched, random)
+                outcomes = check(base, random, lambda what: print(f"case {what}", file=lines))
             except Exception as error:  # noqa: BLE001 - whatever the engine raises here is a finding
                 why = describe(error)
                 print(f"wrong {why['error']} at {why['where']}".replace("\n", " "), file=lines)

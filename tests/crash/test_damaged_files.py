@@ -6,3 +6,7 @@ def test_damage_is_announced_or_harmless(run_suite):
     assert sum(count for what, count in counts.items() if what.startswith("writer")) == points
     assert counts["writer refused: DamagedError"] > points // 10
     assert counts["writer whole"] > points // 10
+    repaired = sum(count for what, count in counts.items() if what.startswith("repair"))
+    assert repaired > points // 5
+    assert counts["repair of rows, some lost"] > repaired // 20
+    assert counts["repair of rows, none lost"] > repaired // 20

@@ -24,12 +24,13 @@ from storage_engine.errors import QStoreError, UnknownVersionError
 from storage_engine.history.pins import PINS
 from storage_engine.history.vacuum import vacuum
 from storage_engine.opening import open_writable
-from storage_engine.schema import CollectionSchema, GraphOptions, Metric
+from storage_engine.schema import CollectionSchema, GraphOptions, Metric, VectorType
 from storage_engine.staged_file import StoredFile, read_file
 
 BULK_BYTES = 6_000
 COLUMNS = {"n": pa.int64(), "s": pa.string(), "b": pa.binary()}
 SHAPES = {"alpha": (5, Metric.L2), "beta": (160, Metric.COSINE)}
+TYPES = {"alpha": list(VectorType), "beta": [VectorType.FLOAT32]}
 GRAPH = GraphOptions(m=4, ef_construction=8)
 
 
@@ -57,8 +58,8 @@ class Clock:
         return self.now
 
 
-def open_database(disk):
-    return open_writable(disk, create=True, clock=Clock(), sync_each=True, build_threads=1)
+def open_database(disk, **more):
+    return open_writable(disk, create=True, clock=Clock(), sync_each=True, build_threads=1, **more)
 
 
 def fingerprint_of(disk, snapshot):
@@ -197,7 +198,7 @@ class Workload:
         name = self.any_collection(model)
         if name is None:
             return
-        rows = self.integer(9, 15) if name == "beta" else self.integer(120, 150)
+        rows = self.integer(9, 15) if name == "beta" else self.integer(140, 170)
         operations = [self.put(model, name, rows)]
         if self.chance(0.5):
             operations.append(self.operation(model))
@@ -260,7 +261,8 @@ class Workload:
 
     def create(self, model, name):
         dimension, metric = SHAPES[name]
-        schema = CollectionSchema(name, self.random.bytes(16).hex(), dimension, metric, graph=GRAPH)
+        dtype = self.any_of(TYPES[name])
+        schema = CollectionSchema(name, self.random.bytes(16).hex(), dimension, metric, graph=GRAPH, dtype=dtype)
         model.collections[name] = Collection(schema)
         return CreateCollection(schema)
 
@@ -275,7 +277,10 @@ class Workload:
         rows = rows or self.integer(1, 4)
         collection = model.collections[name]
         ids = [f"{name}{number:03}" for number in self.random.choice(max(12, 2 * rows), rows, replace=False)]
-        vectors = self.random.standard_normal((rows, SHAPES[name][0])).astype(np.float32)
+        dtype = collection.schema.dtype
+        wide = 20 * self.random.standard_normal((rows, SHAPES[name][0]))
+        vectors = (np.rint(wide) if dtype is VectorType.INT8 else wide).astype(np.float32)
+        stored = vectors.astype(dtype.value).astype(np.float32)
         norms = (1 + self.random.random(rows)).astype(np.float32)
         metadata = None
         if self.chance(0.6) if with_metadata is None else with_metadata:
@@ -283,7 +288,7 @@ class Workload:
             for column in metadata.column_names:
                 collection.columns.setdefault(column, str(COLUMNS[column]))
         given = metadata.to_pylist() if metadata is not None else [{}] * rows
-        for row_id, *values in zip(ids, vectors, norms, given, strict=True):
+        for row_id, *values in zip(ids, stored, norms, given, strict=True):
             collection.rows.pop(row_id, None)
             vector, norm, labels = values
             collection.rows[row_id] = Row(vector, norm, model.version, labels)

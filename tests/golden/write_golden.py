@@ -54,6 +54,13 @@ def write(path: Path) -> None:
         items.update("i5", metadata={"n": -5})
         engine.commit(WriteBatch([DeleteRecord("t", "gone")]))
         items.insert("late", vectors(2, 1, 5)[0], metadata={"n": 1000})  # stands in the log alone
+        for dtype, scale in (("float16", 1.0), ("int8", 100.0)):  # since format 1.2
+            small = db.create_collection(dtype, dimension=35, metric="cosine", dtype=dtype, minimum_rows=20)
+            rows = np.rint(scale * vectors(3, ROWS, 35)) if dtype == "int8" else vectors(3, ROWS, 35)
+            small.insert([f"s{n}" for n in range(ROWS)], rows, metadata=[{"n": n} for n in range(ROWS)])
+            engine.build_graphs(dtype)
+            small.delete("s9")
+            small.insert("fresh", rows[9] + (scale > 1))
 
 
 if __name__ == "__main__":

@@ -71,15 +71,22 @@ def test_doctor_rebuilds_a_graph(qstore, shop):
     assert "warning" not in qstore("doctor", "shop.qdb")[1]
 
 
-def test_doctor_does_not_cut_rows_away(qstore, shop):
+def test_doctor_keeps_the_rows_that_are_proven_and_names_the_others(qstore, shop):
     with QuantumDatabase.open(shop) as db:
+        db.collection("items").insert([f"more{n}" for n in range(6_000)], np.ones((6_000, 8)))
+        db._engine.build_graphs()
         db.untag("loaded")
         db.vacuum()
     [vectors] = [file for file in (shop / "seg").iterdir() if file.suffix == ".vec"]
     flip(vectors)
-    for arguments in (["doctor", "shop.qdb"], ["doctor", "shop.qdb", "--repair"]):
-        code, out = qstore(*arguments)
-        assert code == 1 and vectors.name in out
+    code, out = qstore("doctor", "shop.qdb")
+    assert code == 1 and vectors.name in out and "--repair" in out
+    code, out = qstore("doctor", "shop.qdb", "--repair")
+    assert code == 0 and f"a copy is in quarantine/seg-{vectors.name}" in out
+    assert "rows of collection 'items' are lost: 'more" in out and "-lost.json names every lost row" in out
+    with QuantumDatabase.open(shop) as db:
+        assert 4_000 < len(db.collection("items")) < 6_399
+    assert qstore("doctor", "shop.qdb") == (0, "no damage found\n")
 
 
 def test_versions_vacuum_and_export(qstore, shop, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import uuid
@@ -188,10 +189,11 @@ def test_every_measurement_is_a_row(engine, now):
         "probability": first.probability,
         "postselected": False,
         "collapsed": False,
-        "measured_at": 100.0,
+        "measured_at": datetime.datetime.fromtimestamp(100.0, datetime.UTC),
         "seed": 5,
     }
-    assert (found[1]["context"], found[1]["seed"], found[1]["measured_at"]) == ("a", None, 101.5)
+    later = datetime.datetime.fromtimestamp(101.5, datetime.UTC)
+    assert (found[1]["context"], found[1]["seed"], found[1]["measured_at"]) == ("a", None, later)
     assert json.loads(found[2]["context"]) == {"b": 0.75, "a": 0.25}
     assert (found[2]["superposed"], found[2]["collapsed"]) == (True, True)
 

@@ -32,8 +32,8 @@ def memory():
 
 
 def test_format():
-    data = pack_format(Format(DATABASE, 1.5, optional=3))  # format 1.1
-    expected = b"QSTOREDB" + bytes.fromhex(DATABASE) + struct.pack("<HHQQdI", 1, 1, 0, 3, 1.5, 0)
+    data = pack_format(Format(DATABASE, 1.5, required=1, optional=3))  # format 1.2
+    expected = b"QSTOREDB" + bytes.fromhex(DATABASE) + struct.pack("<HHQQdI", 1, 2, 1, 3, 1.5, 0)
     assert data == expected + struct.pack("<I", crc32(expected))
 
 

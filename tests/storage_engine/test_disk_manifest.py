@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from storage_engine.manifest.manifest import (
 from storage_engine.manifest.reader import choose_manifest, manifest_numbers, read_manifest
 from storage_engine.manifest.writer import write_manifest
 from storage_engine.memory_disk import MemoryDisk
-from storage_engine.schema import CollectionSchema, Metric, Role
+from storage_engine.schema import CollectionSchema, Metric, Role, VectorType
 from storage_engine.segment.reference import SegmentReference
 from storage_engine.staged_file import StoredFile, store_file
 
@@ -36,7 +37,7 @@ def example(disk, number=1, previous="", wal=1):
     graph = store_file(disk, f"idx/{number}.graph", b"graph")
     checkpoint = store_file(disk, f"ckpt/{number}.zip", b"zip")
     disk.create(f"wal/{wal:010d}.wal")
-    schema = CollectionSchema("é", "c" * 32, 7, Metric.IP, Role.HIDDEN, 0.1, attributes=(("a", "ü"),))
+    schema = CollectionSchema("e$x", "c" * 32, 7, Metric.IP, Role.HIDDEN, 0.1, attributes=(("a", "ü"),))
     segment = SegmentReference("5" * 32, "c" * 32, 3, 7, 1, 2, stored[".vec"], stored[".ids"], stored[".meta"])
     return Manifest(
         number=number,
@@ -93,6 +94,31 @@ def test_names():
         assert manifest_number(other) is None
 
 
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", "seg/../../x", "seg/.hidden", "seg/A", "seg//x", ""]
+)
+def test_names_that_lead_elsewhere_are_damage(disk, name):
+    manifest = example(disk)
+    for changed in (
+        replace(manifest, tables=StoredFile(name, 1, "0")),
+        replace(manifest, files=(FileReference("ckpt", f"../{name}", 1, "0"),)),
+        replace(
+            manifest, collections=(replace(manifest.collections[0], graph=GraphFile(StoredFile(name, 1, ""), (), 1)),)
+        ),
+    ):
+        with pytest.raises(DamagedError, match="may not name a file"):
+            unpack_manifest(pack_manifest(changed), "m")
+
+
+def test_a_segment_of_another_collection_is_damage(disk):
+    manifest = example(disk)
+    [sealed, *_] = manifest.collections[0].segments
+    for change in ({"dimension": 8}, {"collection": "d" * 32}, {"dtype": VectorType.INT8}, {"rows": 0}):
+        wrong = SealedCollection(manifest.collections[0].schema, (SealedSegment(replace(sealed.segment, **change)),))
+        with pytest.raises(DamagedError, match="is not of collection"):
+            unpack_manifest(pack_manifest(replace(manifest, collections=(wrong,))), "m")
+
+
 def test_round_trip_and_what_is_named(disk):
     manifest = example(disk)
     stored = write_manifest(disk, manifest)
@@ -104,7 +130,8 @@ def test_round_trip_and_what_is_named(disk):
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 numbers = st.integers(0, 2**64 - 1)
-files = st.builds(StoredFile, texts, numbers, texts)
+names = st.from_regex(r"[a-z0-9_-][a-z0-9._-]{0,20}", fullmatch=True)
+files = st.builds(StoredFile, names.map("seg/{}".format), numbers, texts)
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -119,7 +146,7 @@ files = st.builds(StoredFile, texts, numbers, texts)
         last_lsn=numbers,
         last_crc=numbers,
         tables=st.none() | files,
-        files=st.lists(st.builds(FileReference, texts, texts, numbers, texts), max_size=3).map(tuple),
+        files=st.lists(st.builds(FileReference, names, names, numbers, texts), max_size=3).map(tuple),
     )
 )
 def test_any_manifest_comes_back(manifest):

@@ -127,3 +127,36 @@ def test_missing_short_and_changed_files_are_damage(disk):
     disk.unlink("seg/a")
     with pytest.raises(DamagedError, match="missing"):
         check_present(disk, stored)
+
+
+def test_a_large_file_is_synced_while_it_is_read_back(disk):
+    data = bytes(range(256)) * 20_000
+    stored = store_file(disk, "seg/a", data)
+    assert stored == StoredFile("seg/a", len(data), hashlib.sha256(data).hexdigest())
+    assert read_file(disk, stored) == data
+
+
+@pytest.mark.parametrize("size", [100, 5 << 20])
+def test_a_failed_sync_is_an_error_and_leaves_no_file(disk, monkeypatch, size):
+    def refuse(handle):
+        raise DiskError("sync", handle.name, 5, "refused on purpose")
+
+    monkeypatch.setattr(disk, "sync", refuse)
+    with pytest.raises(DiskError, match="refused on purpose"):
+        store_file(disk, "seg/a", bytes(size))
+    assert disk.list("seg") == []
+
+
+@pytest.mark.parametrize("size", [100, 5 << 20])
+def test_what_comes_back_otherwise_than_it_was_written_is_damage(disk, monkeypatch, size):
+    read = disk.read
+
+    def flipped(name, offset=0, length=None):
+        data = bytearray(read(name, offset, length))
+        data[len(data) // 2] ^= 1
+        return bytes(data)
+
+    monkeypatch.setattr(disk, "read", flipped)
+    with pytest.raises(DamagedError, match="digest"):
+        store_file(disk, "seg/a", bytes(size))
+    assert disk.list("seg") == []

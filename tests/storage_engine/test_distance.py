@@ -76,10 +76,12 @@ def test_both_roads_give_the_same_bits(metric, d):
 
 def both_roads(q, x, k, metric, norms, chosen, monkeypatch):
     """The answer with compiled code loaded, and without."""
-    compiled = exact_top_k(q, x, k, metric, norms, chosen)
-    with monkeypatch.context() as patch:
-        patch.setattr(distance, "_kernels_are_loaded", lambda: False)
-        return compiled, exact_top_k(q, x, k, metric, norms, chosen)
+    answers = []
+    for compiled in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(distance, "_by_compiled_code", lambda numbers, compiled=compiled: compiled)
+            answers.append(exact_top_k(q, x, k, metric, norms, chosen))
+    return answers
 
 
 @pytest.mark.parametrize("metric", METRICS)

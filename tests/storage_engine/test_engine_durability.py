@@ -116,7 +116,8 @@ def test_large_batches_are_staged_and_equal_small_ones(tmp_path, monkeypatch):
     monkeypatch.setattr("storage_engine.committer.BATCH_BYTES", 20_000)
     with Engine.open(tmp_path / "large") as engine:
         assert fill(engine).equals(small)
-        assert (tmp_path / "large" / "wal" / "0000000001.wal").stat().st_size < 5_000
+        log = (tmp_path / "large" / "wal" / "0000000001.wal").read_bytes()
+        assert len(log.rstrip(b"\0")) < 5_000
         assert len(list((tmp_path / "large" / "seg").iterdir())) == 3
         assert engine.verify() == []
     for _ in range(2):
@@ -126,10 +127,10 @@ def test_large_batches_are_staged_and_equal_small_ones(tmp_path, monkeypatch):
             engine.seal()
     monkeypatch.setattr("storage_engine.committer.MAX_PAYLOAD_BYTES", 20_000)
     with Engine.open(None) as engine:
-        many = [PutRows("c", [str(n)], vectors[:1]) for n in range(1_000)]
+        records = [PutRecord("t", str(n), {"text": "x" * 9_000}) for n in range(3)]
         with pytest.raises(InvalidArgumentError, match="Split"):
-            engine.commit(WriteBatch([create(dimension=8), *many]))
-        assert engine.commit(WriteBatch([create(dimension=8), *many[:100]])) == 1
+            engine.commit(WriteBatch([create(dimension=8), *records]))
+        assert engine.commit(WriteBatch([create(dimension=8), *records[:2]])) == 1
 
 
 def test_a_staged_batch_that_is_refused_leaves_no_file(tmp_path, monkeypatch):
@@ -492,7 +493,7 @@ def test_a_reader_that_catches_up_meets_the_damage(tmp_path):
         engine.commit(WriteBatch([PutRecord("t", "b", {"text": "y" * 200})]))
         log = path / "wal" / "0000000001.wal"
         data = bytearray(log.read_bytes())
-        data[-100] ^= 1
+        data[len(data.rstrip(b"\0")) - 100] ^= 1  # behind it there is room
         log.write_bytes(data)
         with pytest.raises(DamagedError, match="commit 2 were acknowledged"):
             reader.refresh()

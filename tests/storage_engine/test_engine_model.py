@@ -22,8 +22,11 @@ from storage_engine.batch import (
     WriteBatch,
 )
 from storage_engine.engine import Engine
-from storage_engine.errors import QStoreError
-from storage_engine.schema import CollectionSchema, GraphOptions, Metric
+from storage_engine.errors import QStoreError, UnknownVersionError
+from storage_engine.filters.evaluate import evaluate
+from storage_engine.filters.expression import And, Comparison, IsNull, Not, Or
+from storage_engine.history.pins import PINS
+from storage_engine.schema import CollectionSchema, GraphOptions, Metric, VectorType
 
 DIMENSION = 3
 NAMES = ["alpha", "beta"]
@@ -33,6 +36,25 @@ numbers = st.sampled_from([-2.0, -1.0, 0.0, 1.0, 3.0])
 vectors = st.tuples(numbers, numbers, numbers).filter(any)
 tags = st.sampled_from([None, "x", "y", "ü\x00"])
 points = st.sampled_from([None, 1, 2, 2.5])
+FILTERS = [
+    (Comparison("tag", "=", "x"), lambda row: row.get("tag") == "x"),
+    (IsNull("tag"), lambda row: row.get("tag") is None),
+    (Not(Comparison("tag", "=", "x")), lambda row: row.get("tag") not in (None, "x")),
+    (
+        Or((Comparison("tag", "=", "y"), And((Comparison("point", ">=", 2), Not(IsNull("tag")))))),
+        lambda row: row.get("tag") == "y" or (row.get("tag") is not None and (row.get("point") or 0) >= 2),
+    ),
+]
+SCALE = {VectorType.FLOAT32: 1.0, VectorType.FLOAT16: 0.1, VectorType.INT8: 1.0}  # a tenth is no float16
+
+
+def stored_of(vector, dtype):
+    """What a collection of this type keeps of a vector as it is given."""
+    return np.array(vector, np.float32).astype(dtype.value).astype(np.float32)
+
+
+class AbandonedError(Exception):
+    pass
 
 
 def norm(vector):
@@ -60,12 +82,17 @@ def brute_force(rows, query, top_k, metric, allowed):
 class Model:
     def __init__(self):
         self.collections = {}  # name → (metric, rows: id → (vector, metadata))
+        self.types = {}  # name → type of the vectors
         self.records = {}
         self.version = 0
 
 
 def check(snapshot, model):
     assert snapshot.version == model.version
+    check_content(snapshot, model)
+
+
+def check_content(snapshot, model):
     assert [schema.name for schema in snapshot.collections()] == sorted(model.collections)
     assert dict(snapshot.table("t")) == model.records
     assert list(snapshot.table("t")) == list(model.records)
@@ -104,6 +131,14 @@ def check(snapshot, model):
         found = view.search(np.array([1, 1, 0], np.float32), 2, mask=mask)
         got = list(zip(view.ids_at(found.slots), found.scores.tolist(), strict=True))
         assert got == brute_force(rows, (1, 1, 0), 2, metric, allowed)
+        if {"tag", "point"} <= set(view.columns):
+            for predicate, holds in FILTERS:
+                mask = evaluate(predicate, view.column, view.slot_count)
+                allowed = {row_id for row_id, (_, metadata) in rows.items() if holds(metadata)}
+                assert set(view.ids_at(np.flatnonzero(mask & view.live()))) == allowed
+                found = view.search(np.array([1, 0, -1], np.float32), 3, mask=mask)
+                got = list(zip(view.ids_at(found.slots), found.scores.tolist(), strict=True))
+                assert got == brute_force(rows, (1, 0, -1), 3, metric, allowed)
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -119,6 +154,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.model = Model()
         self.old = []
         self.uuid = 0
+        self.history = {0: copy.deepcopy(self.model)}  # version → what it showed
+        self.pinned = {}  # who → the version that they need
 
     def teardown(self):
         if hasattr(self, "engine"):
@@ -137,27 +174,35 @@ class EngineMachine(RuleBasedStateMachine):
 
     def commit(self, operations, after):
         version = self.engine.commit(WriteBatch(list(operations)))
+        self.committed(version, after)
+
+    def committed(self, version, after):
         after.version = self.model.version + 1
         assert version == after.version
         self.model = after
+        self.history[version] = copy.deepcopy(after)
 
     def after(self):
         return copy.deepcopy(self.model)
 
-    @rule(name=st.sampled_from(NAMES), metric=st.sampled_from(list(Metric)))
-    def create(self, name, metric):
+    @rule(name=st.sampled_from(NAMES), metric=st.sampled_from(list(Metric)), dtype=st.sampled_from(list(VectorType)))
+    def create(self, name, metric, dtype):
         self.uuid += 1
-        schema = CollectionSchema(name, f"{self.uuid:032x}", DIMENSION, metric, graph=GraphOptions(m=4, minimum_rows=3))
+        graph = GraphOptions(m=4, minimum_rows=3)
+        schema = CollectionSchema(name, f"{self.uuid:032x}", DIMENSION, metric, graph=graph, dtype=dtype)
         if name in self.model.collections:
             with pytest.raises(QStoreError):
                 self.engine.commit(WriteBatch([CreateCollection(schema)]))
             return
         after = self.after()
         after.collections[name] = (metric, {})
+        after.types[name] = dtype
         self.commit([CreateCollection(schema)], after)
 
     def put_into(self, after, name, rows, mode, with_metadata):
         stored = after.collections[name][1]
+        dtype = after.types[name]
+        rows = [(row_id, np.array(vector, np.float32) * SCALE[dtype], *rest) for row_id, vector, *rest in rows]
         table = None
         if with_metadata:
             table = pa.table(
@@ -171,7 +216,7 @@ class EngineMachine(RuleBasedStateMachine):
             if mode == "update":
                 metadata = metadata if with_metadata else stored[row_id][1]
             stored.pop(row_id, None)
-            stored[row_id] = (np.array(vector, np.float32), metadata)
+            stored[row_id] = (stored_of(vector, dtype), metadata)
         array = np.array([vector for _, vector, _, _ in rows], np.float32)
         return PutRows(name, [row_id for row_id, *_ in rows], array, metadata=table, mode=mode)
 
@@ -266,6 +311,78 @@ class EngineMachine(RuleBasedStateMachine):
     def columns(self, name):
         return self.engine.snapshot().collection(name).columns
 
+    @precondition(lambda self: self.model.collections)
+    @rule(data=st.data(), abandoned=st.booleans())
+    def transaction(self, data, abandoned):
+        name = data.draw(st.sampled_from(sorted(self.model.collections)))
+        after = self.after()
+        before = self.engine.snapshot()
+        try:
+            with self.engine.transaction() as transaction:
+                for row_id in ("a", "é"):
+                    row = (row_id, data.draw(vectors), data.draw(tags), data.draw(points))
+                    self.engine.commit(WriteBatch([self.put_into(after, name, [row], "upsert", True)]))
+                    check_content(self.engine.snapshot(), after)
+                after.collections[name][1].pop("a")
+                after.records["q"] = {"value": 5}
+                self.engine.commit(WriteBatch([DeleteRows(name, ["a"]), PutRecord("t", "q", {"value": 5})]))
+                check_content(self.engine.snapshot(), after)
+                if abandoned:
+                    raise AbandonedError
+        except AbandonedError:
+            assert self.engine.snapshot() is before
+        else:
+            self.committed(transaction.version, after)
+
+    @rule(data=st.data())
+    def read_old_version(self, data):
+        version = data.draw(st.sampled_from(sorted(self.history)))
+        try:
+            past = self.engine.at(version)
+        except UnknownVersionError:
+            assert version not in self.pinned.values() and version != self.model.version
+            del self.history[version]
+            return
+        with past:
+            check(past.snapshot(), self.history[version])
+
+    @rule(data=st.data(), owner=st.sampled_from("uv"))
+    def pin(self, data, owner):
+        version = data.draw(st.sampled_from(sorted(self.history)))
+        try:
+            self.engine.at(version).close()
+        except UnknownVersionError:
+            return
+        self.commit([PutRecord(PINS, owner, {"version": version})], self.after())
+        self.pinned[owner] = version
+
+    @precondition(lambda self: self.pinned)
+    @rule(data=st.data())
+    def unpin(self, data):
+        owner = data.draw(st.sampled_from(sorted(self.pinned)))
+        self.commit([DeleteRecord(PINS, owner)], self.after())
+        del self.pinned[owner]
+
+    @rule()
+    def vacuum(self):
+        report = self.engine.vacuum()
+        assert report.version == self.model.version
+        kept = {one.number for one in self.engine.versions()}
+        assert {*self.pinned.values(), self.model.version} <= kept | {0}
+        for version in self.pinned.values():
+            with self.engine.at(version) as past:
+                check(past.snapshot(), self.history[version])
+
+    @rule()
+    def as_after_a_kill(self):
+        copied = self.directory / f"killed{self.uuid}"
+        shutil.rmtree(copied, ignore_errors=True)
+        with self.engine._writable().database.undisturbed():  # a copy takes longer than a kill
+            shutil.copytree(self.directory / "db", copied)
+        with Engine.open(copied) as engine:
+            check(engine.snapshot(), self.model)
+            assert [finding for finding in engine.verify() if finding.severity == "error"] == []
+
     @rule()
     def keep_snapshot(self):
         self.old = [*self.old[-3:], (self.engine.snapshot(), copy.deepcopy(self.model))]
@@ -307,8 +424,8 @@ class EngineMachine(RuleBasedStateMachine):
 
 TestEngineModel = EngineMachine.TestCase
 TestEngineModel.settings = settings(
-    max_examples=35,
-    stateful_step_count=30,
+    max_examples=60,
+    stateful_step_count=40,
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from storage_engine.index import calibration as module
-from storage_engine.index.builder import _frozen, build_graph
+from storage_engine.index.builder import build_graph
 from storage_engine.index.calibration import EFS, MINIMUM_ROWS, QUERIES, TOPS, Calibration, calibrate, held_out
+from storage_engine.index.hnswlib_builder import frozen
 from storage_engine.index.walker import Walker
 from storage_engine.schema import GraphOptions, Metric
 from storage_engine.vectors.distance import exact_top_k
@@ -22,7 +23,9 @@ def rows(n=3000, d=40, seed=0):
 def test_the_rows_that_wait_are_drawn_by_the_seed():
     last = held_out(5000, 7)
     assert last.tolist() == held_out(5000, 7).tolist() != held_out(5000, 8).tolist()
-    assert len(set(last.tolist())) == QUERIES
+    assert len(set(last.tolist())) == QUERIES // 2
+    assert held_out(200 * 150, 0).size == 150
+    assert held_out(10**6, 0).size == QUERIES
     assert (np.diff(last) > 0).all()
     assert held_out(MINIMUM_ROWS, 0).size == MINIMUM_ROWS // 8
     assert held_out(MINIMUM_ROWS - 1, 0).size == 0
@@ -35,7 +38,7 @@ def test_a_graph_without_some_rows_never_leads_to_them():
     index.init_index(max_elements=3000, M=5, ef_construction=40, random_seed=1)
     known = np.delete(np.arange(3000), last)
     index.add_items(x[known], known, num_threads=4)
-    graph = _frozen(index.__getstate__()[0], 5, 3000)
+    graph = frozen(index.__getstate__()[0], 5, 3000)
     assert graph.rows == 3000
     assert not np.isin(graph.links, last).any()
     assert not np.isin(graph.upper, last).any()
@@ -71,9 +74,10 @@ def test_the_curves_are_what_walks_really_find(metric, d):
         assert known.recall[0, place] - 0.02 <= np.mean(shares) <= known.recall[0, place] + 0.12
 
 
-def test_one_seed_gives_the_same_calibration():
-    x = rows()
-    one, two = (build_graph(x, None, Metric.L2, GraphOptions(m=5, ef_construction=30)).calibration for _ in range(2))
+@pytest.mark.parametrize("d", [20, 40])
+def test_one_seed_gives_the_same_calibration_whatever_the_threads(d):
+    x, options = rows(d=d), GraphOptions(m=5, ef_construction=30)
+    one, two = (build_graph(x, None, Metric.L2, options, threads).calibration for threads in (1, 3))
     assert one.recall.tobytes() == two.recall.tobytes()
     assert one.compared.tobytes() == two.compared.tobytes()
 
@@ -93,13 +97,14 @@ def test_few_rows_are_not_calibrated():
 
 
 def test_a_wider_spread_lowers_the_limit():
-    assert module._lower_limit([1.0] * 100, 10) == pytest.approx(1 - 1 / 1000)
-    even, uneven = module._lower_limit([0.9] * 100, 10), module._lower_limit([1.0] * 90 + [0.0] * 10, 10)
+    assert module.lower_limit([1.0] * 100, 10) == pytest.approx(1 - 1 / 1000)
+    even, uneven = module.lower_limit([0.9] * 100, 10), module.lower_limit([1.0] * 90 + [0.0] * 10, 10)
     assert even == pytest.approx(0.9 - 1 / 1000)
     assert uneven == pytest.approx(0.9 - 1.645 * 0.3 / 10)
 
 
-def test_what_stops_the_build_stops_the_calibration():
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_stops_the_build_stops_the_calibration(threads):
     x = rows()
     graph = build_graph(x, None, Metric.L2, GraphOptions(m=5, ef_construction=30))
 
@@ -110,7 +115,7 @@ def test_what_stops_the_build_stops_the_calibration():
         raise StopError
 
     with pytest.raises(StopError):
-        calibrate(Walker(graph, x, None, Metric.L2), x, None, held_out(3000, 1), stop)
+        calibrate(Walker(graph, x, None, Metric.L2), x, None, held_out(3000, 1), stop, threads)
 
 
 def test_shapes_must_fit():

@@ -178,3 +178,19 @@ def test_equal_scores_come_in_slot_order(engine):
     engine.commit(WriteBatch([PutRows("c", [str(row) for row in range(150, 300)], same[150:])]))
     found = engine.snapshot().collection("c").search(np.zeros(2, np.float32), 200)
     assert found.slots.tolist() == list(range(200))
+
+
+def test_a_large_batch_is_kept_as_one_copy_between_small_ones():
+    rows = np.random.default_rng(1).random((700, 512), dtype=np.float32)
+    with Engine.open(None) as engine:
+        engine.commit(WriteBatch([CreateCollection(CollectionSchema("large", "e" * 32, 512, Metric.L2))]))
+        given = rows[:, ::-1].copy()[:, ::-1]  # not contiguous
+        engine.commit(WriteBatch([PutRows("large", ["first"], given[:1])]))
+        engine.commit(WriteBatch([PutRows("large", [str(row) for row in range(700)], given)]))
+        engine.commit(WriteBatch([PutRows("large", ["last"], given[-1:])]))
+        given[:] = 0
+        view = engine.snapshot().collection("large")
+        assert np.array_equal(view.vectors_at(np.arange(702)), np.concatenate([rows[:1], rows, rows[-1:]]))
+        chunks = engine.snapshot().states()[0].rows.layout.chunks
+        assert [(chunk.count, len(chunk.norms)) for chunk in chunks] == [(1, 64), (700, 700), (1, 1400)]
+        assert view.slots_of(["first", "0", "699", "last"]).tolist() == [0, 1, 700, 701]

@@ -19,7 +19,7 @@ from storage_engine.batch import (
     PutRows,
 )
 from storage_engine.errors import DamagedError, InvalidArgumentError
-from storage_engine.schema import CollectionSchema, GraphOptions, Metric, Role
+from storage_engine.schema import CollectionSchema, GraphOptions, Metric, Role, VectorType
 from storage_engine.segment.reference import AttachSegment, SegmentReference
 from storage_engine.staged_file import StoredFile
 from storage_engine.wal.entry import decode_operations, encode_operations
@@ -28,7 +28,10 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 bits32 = st.integers(0, 2**32 - 1)
 numbers64 = st.integers(0, 2**64 - 1)
-files = st.builds(StoredFile, texts, numbers64, texts)
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
+uuids = st.text("0123456789abcdef", min_size=32, max_size=32)
+file_names = st.from_regex(r"[a-z0-9_-][a-z0-9._-]{0,20}", fullmatch=True)
+files = st.builds(StoredFile, file_names.map("seg/{}".format), numbers64, texts)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | floats | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -36,14 +39,17 @@ json_values = st.recursive(
 )
 schemas = st.builds(
     CollectionSchema,
-    name=texts,
-    uuid=texts,
+    name=names,
+    uuid=uuids,
     dimension=st.integers(1, 65536),
     metric=st.sampled_from(Metric),
     role=st.sampled_from(Role),
     created_at=floats,
-    graph=st.builds(GraphOptions, *[st.integers(0, 10**6)] * 4),
+    graph=st.builds(
+        GraphOptions, st.integers(2, 128), st.integers(1, 10**5), st.integers(0, 2**31 - 1), st.integers(1, 10**6)
+    ),
     attributes=st.lists(st.tuples(texts, texts), max_size=3).map(tuple),
+    dtype=st.sampled_from(VectorType),
 )
 segments = st.builds(
     SegmentReference,
@@ -56,6 +62,8 @@ segments = st.builds(
     vectors=files,
     ids=files,
     metadata=st.none() | files,
+    dtype=st.sampled_from(VectorType),
+    metadata_sums=st.sampled_from(["", "AAAAAA==", "AQIDBAUGBwg="]),
 )
 column_kinds = [
     (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
@@ -89,10 +97,14 @@ def puts(draw):
     def bit_patterns(count):
         return np.array(draw(st.lists(bits32, min_size=count, max_size=count)), np.uint32).view(np.float32)
 
+    vectors = bit_patterns(len(ids) * dimension).reshape(len(ids), dimension) if draw(st.booleans()) else None
+    if vectors is not None:
+        kind = draw(st.sampled_from(["float32", "float16", "int8"]))
+        vectors = vectors.view(kind)[:, :dimension].copy()
     return PutRows(
         collection=draw(texts),
         ids=ids,
-        vectors=bit_patterns(len(ids) * dimension).reshape(len(ids), dimension) if draw(st.booleans()) else None,
+        vectors=vectors,
         norms=bit_patterns(len(ids)) if draw(st.booleans()) else None,
         metadata=draw(tables(len(ids))) if draw(st.booleans()) else None,
         mode=draw(st.sampled_from(["insert", "upsert", "update"])),
@@ -106,7 +118,7 @@ operations = st.one_of(
     st.builds(DeleteRows, texts, st.lists(texts, max_size=4), st.booleans()),
     st.builds(PutRecord, texts, texts, st.dictionaries(texts, json_values, max_size=4), st.booleans()),
     st.builds(DeleteRecord, texts, texts),
-    st.builds(AttachFile, st.builds(FileReference, texts, texts, numbers64, texts)),
+    st.builds(AttachFile, st.builds(FileReference, file_names, file_names, numbers64, texts)),
     st.builds(DetachFile, texts, texts),
     st.builds(AttachSegment, texts, segments, st.lists(texts, max_size=4).map(tuple)),
 )

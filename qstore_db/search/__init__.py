@@ -1,0 +1,1 @@
+"""Searches beyond the nearest k rows: ranges, groups, pages, diversity, text, several vectors, several collections."""
