@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,12 @@ PAGES = [
     "docs/noise.md",
     "docs/analysis.md",
     "docs/search.md",
+    "docs/search_verbs.md",
+    "docs/kernels.md",
+    pytest.param(
+        "docs/text_search.md",
+        marks=pytest.mark.skipif(find_spec("tantivy") is None, reason="needs the extra text"),
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ QUANTUM_ROOMS = {
     "compilation",
     "executor",
     "gradients",
+    "kernels",
     "models",
     "optimizers",
     "qubo",
