@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_db.circuits.encodings.amplitude import amplitudes as normalised
+from qstore_db.simulation.availability import require_numba
 from qstore_db.simulation.memory import Workspace
 from qstore_db.simulation.noisy_inputs import Checked
 from qstore_db.simulation.pauli_program import GROUP, MAP_ROWS, PauliProgram, rows_of
@@ -42,6 +43,7 @@ def values_of(
         NotEnoughMemoryError: The states do not fit.
     """
     # Numba is imported at the first run, so that importing the package stays quick.
+    require_numba("noisy expectation values")
     from qstore_db.simulation import pauli_kernel
 
     weights, data, start = inputs

@@ -20,6 +20,7 @@ from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.gates import pauli_matrix
 from qstore_db.circuits.observables import PauliString
 from qstore_db.circuits.parameters import Angle, Data
+from qstore_db.simulation.availability import require_numba
 from qstore_db.simulation.channels import Channel
 from qstore_db.simulation.elementary import elementary
 from qstore_db.simulation.frame import CliffordFrame
@@ -96,6 +97,7 @@ class FrameProgram:
             dtype: Arithmetic of the states.
         """
         # Numba is imported at the first run, so that importing the package stays quick.
+        require_numba("trajectories")
         from qstore_db.simulation.frame_kernel import push
 
         uniforms = np.concatenate([generator.random((self._channels, count)) for generator, count in streams], axis=1)

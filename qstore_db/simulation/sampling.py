@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.errors import InvalidArgumentError
+from qstore_db.simulation.availability import require_numba
 
 MERGE_SHOTS: Final = 1 << 20
 """Up to so many shots one number is drawn each; above, one binomial number for each outcome."""
@@ -44,6 +45,7 @@ def sample_counts(chances: ArrayLike, shots: int, generator: np.random.Generator
         [462, 0, 538]
     """
     # Numba is imported at the first run, so that importing the package stays quick.
+    require_numba("shots")
     from qstore_db.simulation import shot_kernel
 
     given = np.ascontiguousarray(chances, np.float64)

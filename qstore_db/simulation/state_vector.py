@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.encodings.amplitude import amplitudes as normalised
 from qstore_db.errors import InvalidArgumentError
+from qstore_db.simulation.availability import require_numba
 from qstore_db.simulation.memory import require
 from qstore_db.simulation.noisy_inputs import checked
 from qstore_db.simulation.plan import Precision
@@ -87,6 +88,7 @@ def _run(
     dtype: Precision,
 ) -> NDArray[np.float64]:
     # Numba is imported at the first run, so that importing the package stays quick.
+    require_numba("states and their probabilities")
     from qstore_db.simulation import state_kernel
 
     kind = _TYPES.get(dtype)

@@ -135,6 +135,16 @@ def test_without_numba_the_plan_says_so_and_computes():
         "model = Classifier(spec, fit_reduction(spec, rows))\n"
         "found = model.loss_and_gradient(model.initial_parameters(0), rows, [0, 1, 0, 1])\n"
         "print(model.plan.engine, found.gradients['head_bias'].shape)\n"
+        "from qstore_db.errors import MissingDependencyError\n"
+        "from qstore_db.simulation.sampling import sample_counts\n"
+        "from qstore_db.simulation.state_vector import states\n"
+        "calls = [lambda: states(model.plan.circuit, np.zeros(8)),\n"
+        "         lambda: sample_counts([0.5, 0.5], 10, np.random.default_rng(0))]\n"
+        "for call in calls:\n"
+        "    try:\n"
+        "        call()\n"
+        "    except MissingDependencyError as error:\n"
+        "        print(str(error).startswith('numba is not installed'))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["numpy", "(2,)"]
+    assert done.stdout.split() == ["numpy", "(2,)", "True", "True"]
