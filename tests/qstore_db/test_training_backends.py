@@ -2,23 +2,21 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_runs import Stop, bits, metrics_of, rows, state_of
 
 from qstore_db.database import QuantumDatabase
 from qstore_db.errors import InvalidArgumentError, TrainingInterruptedError, UnsupportedRequestError
 from qstore_db.gradients.differentiation import drawn_subset
 from qstore_db.models.classifier import Classifier
 from qstore_db.models.specification import ModelSpec
-from qstore_db.training import checkpoints
 from qstore_db.training.dataset import store_training_data
 from qstore_db.training.gradient_log import GradientLog
 from qstore_db.training.material import Features, batches, gather
-from qstore_db.training.metrics import read_metrics
 from qstore_db.training.options import TrainingOptions
-from qstore_db.training.progress import Silence
 from qstore_db.training.recipe import executor_for, recipe_for
 from qstore_db.training.registration import create_model
 from qstore_db.training.registry import find_run
@@ -48,22 +46,6 @@ RECIPES = {
 table = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 
 
-@dataclass
-class Stop(Silence):
-    after: int
-
-    def stepped(self, report):
-        if report.steps == self.after:
-            raise KeyboardInterrupt
-
-
-def rows(count, seed):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, count)
-    centres = np.array([[1.0, 0.2, 0.1, 0.3], [0.2, 1.0, 0.4, 0.1]])
-    return (centres[labels] + 0.2 * rng.standard_normal((count, 4))).astype(np.float32), labels
-
-
 @pytest.fixture
 def engine():
     with Engine.open(None) as engine:
@@ -75,19 +57,6 @@ def engine():
 
 def options(**changes):
     return TrainingOptions(**{**BASE, **changes})
-
-
-def state_of(engine, run):
-    return checkpoints.load(engine, run.checkpoint).state
-
-
-def bits(state):
-    return {name: array.tobytes() for name, array in (state.parameters | state.optimizer_state).items()}
-
-
-def metrics_of(engine, run):
-    kept = read_metrics(engine, engine.snapshot(), run.id)
-    return kept.drop_columns(["run_id", "time", "samples_per_second", "batch_seconds", "seconds"])
 
 
 @table

@@ -2,10 +2,11 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_runs import Stop, bits, metrics_of, rows, state_of
 
 from qstore_db.errors import InvalidArgumentError, TrainingInterruptedError
 from qstore_db.models.classifier import Classifier
@@ -16,9 +17,7 @@ from qstore_db.procedures import training_procedures
 from qstore_db.training import checkpoints
 from qstore_db.training.dataset import store_training_data
 from qstore_db.training.material import Features, batches, gather
-from qstore_db.training.metrics import read_metrics
 from qstore_db.training.options import ALIASES, TrainingOptions, option_names
-from qstore_db.training.progress import Silence
 from qstore_db.training.registration import create_model
 from qstore_db.training.registry import find_run
 from qstore_db.training.trained_models import TrainedModels
@@ -52,22 +51,6 @@ RECIPES = {
 table = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 
 
-@dataclass
-class Stop(Silence):
-    after: int
-
-    def stepped(self, report):
-        if report.steps == self.after:
-            raise KeyboardInterrupt
-
-
-def rows(count, seed):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, count)
-    centres = np.array([[1.0, 0.2, 0.1, 0.3], [0.2, 1.0, 0.4, 0.1]])
-    return (centres[labels] + 0.2 * rng.standard_normal((count, 4))).astype(np.float32), labels
-
-
 @pytest.fixture
 def engine():
     with Engine.open(None) as engine:
@@ -79,19 +62,6 @@ def engine():
 
 def options(**changes):
     return TrainingOptions(**{**BASE, **changes})
-
-
-def state_of(engine, run):
-    return checkpoints.load(engine, run.checkpoint).state
-
-
-def bits(state):
-    return {name: array.tobytes() for name, array in (state.parameters | state.optimizer_state).items()}
-
-
-def metrics_of(engine, run):
-    table = read_metrics(engine, engine.snapshot(), run.id)
-    return table.drop_columns(["run_id", "time", "samples_per_second", "batch_seconds", "seconds"])
 
 
 @table
