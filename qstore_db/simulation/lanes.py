@@ -256,13 +256,18 @@ def run_blocks(job: Any, like: Any, worker: int) -> None:
     scratch = scratch_view(job, like, worker)
     store(scratch.signs, 0, splat(like, 1.0))
     store(scratch.signs, 1, splat(like, -1.0))
-    shared_angles(job, program, scratch)
-    uniform_tables(program.passes, program.pass_count, program.words, scratch.tangents, scratch.products, scratch.table)
+    if worker or job[SLOT.mode] & STATES_KEPT == 0:  # the leader has them from the run that kept the states
+        shared_angles(job, program, scratch)
+        uniform_tables(
+            program.passes, program.pass_count, program.words, scratch.tangents, scratch.products, scratch.table
+        )
     states = pointer(job[SLOT.states], like)
     while True:
         block = fetch_add(job, SLOT.next_block)
         if block >= job[SLOT.blocks]:
             break
+        if job[SLOT.mode] & STATES_KEPT:  # what was written last is still in a near cache
+            block = job[SLOT.blocks] - 1 - block
         _block(job, program, scratch, states, worker, block)
 
 

@@ -46,6 +46,9 @@ SHARED_WORK: Final = 1 << 15
 
 _FLOAT64: Final = np.dtype(np.float64)
 
+_ROW_BYTES: Final = 64
+"""Of one register of samples, in either dtype."""
+
 
 class LanesEngine:
     """A circuit's program and the memory of its recent batches; may be used from several threads.
@@ -57,11 +60,13 @@ class LanesEngine:
 
     name: Final = "lanes"
 
-    __slots__ = ("_fine", "_idle", "_sets", "_shape", "program")
+    __slots__ = ("_fine", "_idle", "_sets", "_shape", "block_states", "block_work", "program")
 
     def __init__(self, shape: Shape, sets: RotationSets) -> None:
         self._shape, self._sets = shape, sets
         self.program = pack(shape.circuit.n_qubits, sets, amplitude_input=shape.amplitude_input)
+        self.block_work = len(self.program.rotations) << self.program.n
+        self.block_states = (_ROW_BYTES << self.program.n) * 2 * kept_states(self.program)
         self._fine: Program | None = None
         self._idle: deque[Stage] = deque(maxlen=4)
 
@@ -165,7 +170,7 @@ class LanesEngine:
 class _Run:
     """One batch with its memory."""
 
-    __slots__ = ("_engine", "_factor", "_given", "_kept", "_row", "_states", "_uncompute", "dtype", "stage")
+    __slots__ = ("_engine", "_factor", "_given", "_kept", "_states", "_uncompute", "dtype", "stage")
 
     def __init__(
         self,
@@ -186,18 +191,15 @@ class _Run:
         self._factor: Floats | None = None
         self._kept = False
         self._states: memory.Workspace | None = None
-        lanes = LANES[dtype]
-        program = engine.program
-        work = len(points) // lanes * len(program.rotations) << program.n
-        threads = workers.threads() if len(points) > lanes and work >= SHARED_WORK else 1
-        self._row = lanes * np.dtype(dtype).itemsize
+        lanes, samples = LANES[dtype], len(points)
+        shared = samples > lanes and samples // lanes * engine.block_work >= SHARED_WORK
+        threads = workers.threads() if shared else 1
         # λ, the transform's rows and every second ψ; with too little memory for them, one ψ.
-        states = self._row * (2 << program.n) * kept_states(program)
-        needed = (states + self._row * (3 << program.n)) * threads
-        self._uncompute = gradients and (states > TAKE_BACK_BYTES or not memory.fits(needed))
+        needed = (engine.block_states + (3 * _ROW_BYTES << engine.program.n)) * threads
+        self._uncompute = gradients and (engine.block_states > TAKE_BACK_BYTES or not memory.fits(needed))
         self.stage = engine.take(
             BatchShape(
-                dtype, len(points), shape.number_of_weights, shape.number_of_data, shape.number_of_readouts,
+                dtype, samples, shape.number_of_weights, shape.number_of_data, shape.number_of_readouts,
                 0 if start is None else start.shape[1], 2 if start is not None and start.dtype.kind == "c" else 1,
                 classes, gradients, threads
             ),
@@ -268,15 +270,15 @@ class _Run:
         rows = one * stage.shape.threads
         if self._uncompute:
             pass
-        elif keep and self._row * one * several * stage.blocks <= KEEP_BYTES:
+        elif keep and _ROW_BYTES * one * several * stage.blocks <= KEEP_BYTES:
             self._kept = True
             job.block_stride, job.set_stride, job.worker_stride = one * several, one, 0
             rows = one * several * stage.blocks
         elif gradients:
             job.set_stride, job.worker_stride = one, one * several
             rows *= several
-        if self._states is None or self._states.size < self._row * rows:
-            self._states = memory.Workspace(self._row * rows)
+        if self._states is None or self._states.size < _ROW_BYTES * rows:
+            self._states = memory.Workspace(_ROW_BYTES * rows)
         job.states = self._states.address
 
     def _complain(self, mode: int, *, keep: bool) -> None:

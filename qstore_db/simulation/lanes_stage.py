@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,8 @@ LANES: Final = {"float32": 16, "float64": 8}
 """Samples in a register."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchShape:
-    """What decides the sizes.
+class BatchShape(NamedTuple):
+    """What decides the sizes; a tuple, because one is made and compared for every batch.
 
     Args:
         dtype: Of the state.

@@ -33,6 +33,8 @@ __all__ = ["LANES", "Gradients", "HeadStep", "Plan", "Precision", "Pullback", "c
 
 PLANS_KEPT: Final = 256
 
+_PRECISIONS: Final = get_args(Precision)
+
 
 @cache
 def engine_name() -> Literal["lanes", "numpy"]:
@@ -229,27 +231,26 @@ def compile_circuit(circuit: Circuit, observables: Sequence[Observable], *, ampl
         >>> compile_circuit(bell, [PauliString("XX"), PauliString("ZI")]).expectations().round(6).tolist()
         [[1.0, 0.0]]
     """
-    chosen = tuple(observables)
-    if not chosen:
-        raise InvalidCircuitError("a plan without observables reads nothing", fix="Give at least one.", value=0)
-    for observable in chosen:
-        if observable.n_qubits != circuit.n_qubits:
-            raise InvalidCircuitError(
-                f"observable {observable} is for {observable.n_qubits} qubit(s), the circuit has {circuit.n_qubits}",
-                fix="Write one letter for every qubit of the circuit.",
-                value=str(observable),
-            )
-    return _compiled(circuit, chosen, bool(amplitude_input), engine_name())
+    return _compiled(circuit, tuple(observables), bool(amplitude_input), engine_name())
 
 
 @lru_cache(maxsize=PLANS_KEPT)
 def _compiled(
     circuit: Circuit, observables: tuple[Observable, ...], amplitude_input: bool, engine: Literal["lanes", "numpy"]
 ) -> Plan:
+    if not observables:
+        raise InvalidCircuitError("a plan without observables reads nothing", fix="Give at least one.", value=0)
+    for observable in observables:
+        if observable.n_qubits != circuit.n_qubits:
+            raise InvalidCircuitError(
+                f"observable {observable} is for {observable.n_qubits} qubit(s), the circuit has {circuit.n_qubits}",
+                fix="Write one letter for every qubit of the circuit.",
+                value=str(observable),
+            )
     return Plan(circuit, observables, amplitude_input, engine)
 
 
 def _precision(dtype: Precision) -> Precision:
-    if dtype not in get_args(Precision):
+    if dtype not in _PRECISIONS:
         raise InvalidArgumentError(f"unknown dtype {dtype!r}", fix="Use 'float32' or 'float64'.", value=dtype)
     return dtype

@@ -14,6 +14,9 @@ from qstore_db.simulation.compiled import compiled
 AHEAD: Final = 8
 """Running sums compared at once, without a branch that a processor would have to guess."""
 
+BLOCK: Final = 16
+"""Numbers added up before they join the total: sums of different blocks do not wait for each other."""
+
 
 @compiled
 def running_sums(chances: Any, ends: Any) -> tuple[float, float]:
@@ -25,17 +28,20 @@ def running_sums(chances: Any, ends: Any) -> tuple[float, float]:
             that rounding never leads past it.
 
     Returns:
-        The least chance (at most 0), and the sum; both NaN if a chance is NaN.
+        The least chance (at most 0), and the sum of what is above 0, NaN if a chance is NaN.
     """
-    total, least, last = 0.0, 0.0, 0
-    for k in range(chances.size):
-        chance = chances[k]
-        if chance > 0.0:
-            last = k
-        else:
-            least, chance = (chance, 0.0) if chance < least else (least, chance * 0.0)
-        total += chance
-        ends[k] = total
+    total, least = 0.0, 0.0
+    for start in range(0, chances.size, BLOCK):
+        within = 0.0
+        for k in range(start, min(start + BLOCK, chances.size)):
+            chance = chances[k]
+            least = chance if chance < least else least
+            within += 0.0 if chance < 0.0 else chance  # keeps NaN
+            ends[k] = total + within
+        total += within
+    last = chances.size - 1
+    while last > 0 and not chances[last] > 0.0:
+        last -= 1
     for k in range(last, ends.size):
         ends[k] = float("inf")
     return least, total
@@ -52,8 +58,11 @@ def merge(ends: Any, total: float, spacings: Any, counts: Any) -> None:
         counts: int64 (outcomes,).
     """
     length = 0.0
-    for k in range(spacings.size):
-        length += spacings[k]
+    for start in range(0, spacings.size, BLOCK):
+        within = 0.0
+        for k in range(start, min(start + BLOCK, spacings.size)):
+            within += spacings[k]
+        length += within
     scale = total / length
     outcome, reached = 0, 0.0
     for k in range(spacings.size - 1):
