@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+TORCHQUANTUM := .venv-torchquantum
 
-.PHONY: demo test test-long check lint types bench bench-peers clean help
+.PHONY: demo test test-long check lint types bench bench-peers bench-torchquantum clean help
 
 help:             ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -42,6 +43,7 @@ bench: $(VENV)/.ready  ## search, training, durability and noise, beside what is
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/noise.py
+	$(BIN)/python benchmarks/search_verbs.py
 
 $(PEERS)/.ready: benchmarks/peers.txt pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
@@ -53,5 +55,13 @@ bench-peers: $(PEERS)/.ready ## beside PennyLane and others, in an environment o
 	$(PEERS)/bin/python benchmarks/training.py --peers
 	$(PEERS)/bin/python benchmarks/noise.py --peers
 
-clean:            ## remove both environments and all caches
-	rm -rf $(VENV) $(PEERS) demo-out .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+$(TORCHQUANTUM)/.ready: benchmarks/peers_torchquantum.txt
+	$(PYTHON) -m venv $(TORCHQUANTUM)
+	$(TORCHQUANTUM)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers_torchquantum.txt
+	@touch $@
+
+bench-torchquantum: $(VENV)/.ready $(TORCHQUANTUM)/.ready ## training beside TorchQuantum, which needs NumPy 1
+	$(BIN)/python benchmarks/training.py --case 'W(' --torchquantum $(TORCHQUANTUM)/bin/python
+
+clean:            ## remove the environments and all caches
+	rm -rf $(VENV) $(PEERS) $(TORCHQUANTUM) demo-out .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -21,13 +21,13 @@ if hasattr(os, "sched_setaffinity"):
 
 import argparse
 import importlib.util
-import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from figures import Figure, write
 from numpy.typing import NDArray
 
 from qstore_db.circuits.ansatz.hardware_efficient import hardware_efficient
@@ -164,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", action="store_true", help="Aer and PennyLane as well, if installed")
     parser.add_argument("--seconds", type=float, default=0.5, help="time for each figure")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write one JSON object a figure to this file")
     given = parser.parse_args()
     rows = [exact_rows(n, given.peers, given.seconds) for n in (4, 6, 8)]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -187,8 +187,21 @@ def main() -> None:
         chances /= chances.sum()
         shots[n] = microseconds(lambda chances=chances, rng=rng: sample_counts(chances, 1024, rng), given.seconds)
     print("1,024 shots from prepared probabilities: " + ", ".join(f"n = {n}: {t:.1f} µs" for n, t in shots.items()))
-    if given.json:
-        given.json.write_text(json.dumps({"exact": rows, "shots_us": shots}, indent=1))
+    figures = [
+        Figure(
+            name.removesuffix("_us") if name.removesuffix("_us") in PEERS else "q-store",
+            f"n={row['n']}",
+            name,
+            value,
+            unit,
+        )
+        for row in rows
+        for name, value in row.items()
+        for unit in ("us" if name.endswith("_us") else "ms",)
+        if name != "n"
+    ]
+    figures += [Figure("q-store", f"n={n}", "1,024 shots", value, "us") for n, value in shots.items()]
+    write(given.json, "noise", figures)
 
 
 if __name__ == "__main__":

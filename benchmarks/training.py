@@ -1,6 +1,6 @@
 """Forward and gradient of a batch of circuits: our plan call, alone or beside other libraries in one run, on one core.
 
-    python benchmarks/training.py [--peers] [--case TEXT] [--seconds S] [--json PATH]
+    python benchmarks/training.py [--peers] [--torchquantum PYTHON] [--case TEXT] [--seconds S] [--json PATH]
 
 A step is what training needs: the values of all readouts of all samples, then the gradient of all weights and all
 inputs for a given cotangent. W(n, d, B) turns each of n qubits by its input (RY), then d layers of RY and RZ weights
@@ -11,7 +11,8 @@ on the machine moves them (caches, clock), so read the ratios, which stand besid
 Columns: ``plan`` is one call of a compiled plan in float32, ``Plan.gradients``; ``public`` what a loop with a loss of
 its own writes: ``compile_circuit``, which looks the plan up at every step, then ``forward`` and the pullback; then the
 plan in float64, its values alone, and the engine without Numba in float32. ``--peers`` needs what
-``benchmarks/peers.txt`` lists: ``make bench-peers``.
+``benchmarks/peers.txt`` lists: ``make bench-peers``. ``--torchquantum`` names the Python of the environment that
+``make bench-torchquantum`` makes; that side runs in a process of its own, on the same core, and times itself.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ if hasattr(os, "sched_setaffinity"):
 import argparse
 import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import circuit_peers
 import numpy as np
+from figures import Figure, write
 from numpy.typing import NDArray
 
 from qstore_db.circuits.ansatz.hardware_efficient import hardware_efficient
@@ -72,7 +76,12 @@ class Case:
 
 TARGETS = {
     (4, 2, 32): (("best", 20),),
-    (8, 4, 256): (("TensorCircuit-NG jax", 30), ("default.qubit torch", 250), ("lightning adjoint", 2000)),
+    (8, 4, 256): (
+        ("TensorCircuit-NG jax", 30),
+        ("TorchQuantum", 150),
+        ("default.qubit torch", 250),
+        ("lightning adjoint", 2000),
+    ),
     (10, 4, 64): (("best", 22),),
     (12, 6, 32): (("best", 35),),
     (16, 4, 8): (("best", 12),),
@@ -151,6 +160,50 @@ def our_forward(case: Case) -> Callable[[], object]:
     return lambda: plan.expectations(data, weights, start)
 
 
+class OtherProcess:
+    """A side that runs under another Python: called, it gives the results of one step; timed, its own CPU seconds."""
+
+    def __init__(self, python: Path, case: Case) -> None:
+        file = Path(__file__).with_name("torchquantum_peer.py")
+        self._child = subprocess.Popen(
+            [python, "-W", "ignore", file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        data, weights, _, cotangent = case.inputs()
+        operations = [
+            (
+                operation.gate,
+                operation.qubits,
+                [
+                    [("weight" if isinstance(term, Weight) else "data", term.index, term.scale) for term in angle.terms]
+                    for angle in operation.angles
+                ],
+            )
+            for operation in case.circuit.operations
+        ]
+        inputs = {"data": data.tolist(), "weights": weights.tolist(), "cotangent": cotangent.tolist()}
+        answer = self._ask(json.dumps({"qubits": case.circuit.n_qubits, "operations": operations, **inputs}))
+        values, of_weights, of_data = (np.array(one) for one in json.loads(answer))
+        self._results = values, of_weights, of_data
+
+    def __call__(self) -> tuple[Array, Array, Array]:
+        return self._results
+
+    def timed(self) -> float:
+        return float(self._ask("step"))
+
+    def close(self) -> None:
+        self._child.communicate()
+
+    def _ask(self, line: str) -> str:
+        print(line, file=self._child.stdin, flush=True)
+        return self._child.stdout.readline()
+
+
+def torchquantum_step(python: Path, case: Case) -> OtherProcess | None:
+    """W circuits only: it reads ⟨Z⟩ of every qubit and is given gates by name."""
+    return OtherProcess(python, case) if case.layers else None
+
+
 def check(case: Case, sides: dict[str, Step]) -> None:
     """All sides give the same values and gradients; ours also those of the plain state vector."""
     data, weights, start, _ = case.inputs()
@@ -167,18 +220,21 @@ def check(case: Case, sides: dict[str, Step]) -> None:
 
 def interleaved(sides: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
     """Median CPU time of each side in ms; rounds go through all sides, a quick side running several times a round."""
-    repeats, times = {}, {name: [] for name in sides}
-    for name, step in sides.items():
+
+    def seconds_of(step: Callable[[], object]) -> float:
+        if isinstance(step, OtherProcess):
+            return step.timed()
         begin = time.process_time()
         step()
-        repeats[name] = max(1, int(0.02 / max(time.process_time() - begin, 1e-6)))
+        return time.process_time() - begin
+
+    repeats, times = {}, {name: [] for name in sides}
+    for name, step in sides.items():
+        repeats[name] = max(1, int(0.02 / max(seconds_of(step), 1e-6)))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[next(iter(sides))]) < 3:
         for name, step in sides.items():
-            for _ in range(repeats[name]):
-                begin = time.process_time()
-                step()
-                times[name].append(time.process_time() - begin)
+            times[name] += [seconds_of(step) for _ in range(repeats[name])]
     return {name: statistics.median(values) * 1e3 for name, values in times.items()}
 
 
@@ -197,20 +253,23 @@ def verdicts(case: Case, found: dict[str, float], peers: list[str]) -> list[dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", action="store_true", help="beside the libraries of benchmarks/peers.txt")
+    parser.add_argument("--torchquantum", type=Path, metavar="PYTHON", help="the Python of its environment")
     parser.add_argument("--only", default="", help="only peers whose name contains this")
     parser.add_argument("--case", default="", help="only cases whose name contains this")
     parser.add_argument("--seconds", type=float, default=2.0, help="time per case")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file, one JSON object a line")
+    parser.add_argument("--json", type=Path, help="write one JSON object a figure to this file")
     options = parser.parse_args()
     peers = (
         {name: maker for name, maker in circuit_peers.installed().items() if options.only in name}
         if options.peers
         else {}
     )
+    if options.torchquantum:
+        peers["TorchQuantum"] = partial(torchquantum_step, options.torchquantum)
     print("ms a step (forward + all gradients); a peer's column: ms, and how many times the plan's")
     print(f"{'':44s} {'plan':>9s} {'public':>9s} {'float64':>9s} {'forward':>9s} {'numpy':>9s}", end="")
     print("".join(f" {name:>22s} {'×':>6s}" for name in peers))
-    rows = []
+    figures: list[Figure] = []
     for case in (case for case in cases() if options.case in case.name):
         sides = {"plan": our_step(case, "float32"), "public": public_step(case), "float64": our_step(case, "float64")}
         sides["numpy"] = our_step(case, "float32", "numpy")
@@ -218,6 +277,9 @@ def main() -> None:
         sides |= {name: step for name, step in made.items() if step is not None}
         check(case, sides)
         found = interleaved({**sides, "forward": our_forward(case)}, options.seconds)
+        for side in made.values():
+            if isinstance(side, OtherProcess):
+                side.close()
         line = f"{case.name:44s} " + " ".join(
             f"{found[name]:9.3f}" for name in ("plan", "public", "float64", "forward", "numpy")
         )
@@ -229,9 +291,13 @@ def main() -> None:
         for one in judged:
             word = "reached" if one["found"] >= one["wanted"] else "missed"
             print(f"{'':44s} target ≥ {one['wanted']:g} × {one['peer']}: {one['found']:.0f} ×, {word}", flush=True)
-        rows.append({"case": case.name, "ms": found, "targets": judged})
-    if options.json:
-        options.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        ours = ("plan", "public", "float64", "numpy", "forward")
+        figures += [
+            Figure(f"q-store {name}" if name in ours else name, case.name, "step", value, "ms")
+            for name, value in found.items()
+        ]
+        figures += [Figure("q-store plan", case.name, f"times {one['peer']}", one["found"], "x") for one in judged]
+    write(options.json, "training", figures)
 
 
 if __name__ == "__main__":

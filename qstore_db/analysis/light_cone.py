@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.observables import Observable, terms_of
-from qstore_db.errors import InvalidCircuitError
+from qstore_db.circuits.observables import Observable, require_qubits, terms_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,7 @@ def light_cone(circuit: Circuit, observable: Observable) -> LightCone:
         >>> light_cone(ghz(4), PauliString("ZIII")).operations
         (0, 1)
     """
-    if observable.n_qubits != circuit.n_qubits:
-        raise InvalidCircuitError(
-            f"observable {observable} is for {observable.n_qubits} qubit(s), the circuit has {circuit.n_qubits}",
-            fix="Write one letter for every qubit of the circuit.",
-            value=str(observable),
-        )
+    require_qubits((observable,), circuit.n_qubits)
     reached = {qubit for factor, string in terms_of(observable) if factor != 0.0 for qubit in string.on_qubits}
     inside: list[int] = []
     for place in range(len(circuit.operations) - 1, -1, -1):

@@ -63,7 +63,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """How it is chosen, and the label of its results."""
+        """How it is chosen; the label of its results, unless it chooses among simulators that label theirs."""
         ...
 
     @property

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.observables import Observable, terms_of
-from qstore_db.errors import InvalidArgumentError, InvalidCircuitError, InvalidVectorError
+from qstore_db.circuits.observables import Observable, require_qubits, terms_of
+from qstore_db.errors import InvalidArgumentError, InvalidVectorError
 
 MAX_SHOTS: Final = 100_000_000
 """Shots of one sample, at most."""
@@ -144,13 +144,7 @@ def spelled(observables: Iterable[Observable]) -> str:
 
 def _observables(circuit: Circuit, observables: Iterable[Observable]) -> tuple[Observable, ...]:
     chosen = tuple(observables)
-    for observable in chosen:
-        if observable.n_qubits != circuit.n_qubits:
-            raise InvalidCircuitError(
-                f"observable {observable} is for {observable.n_qubits} qubit(s), the circuit has {circuit.n_qubits}",
-                fix="Write one letter for every qubit of the circuit.",
-                value=str(observable),
-            )
+    require_qubits(chosen, circuit.n_qubits)
     return chosen
 
 

@@ -7,7 +7,7 @@ would give.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -129,3 +129,18 @@ Observable: TypeAlias = PauliString | PauliSum
 def terms_of(observable: Observable) -> tuple[tuple[float, PauliString], ...]:
     """Pairs of coefficient and string of either kind of observable."""
     return observable.terms if isinstance(observable, PauliSum) else ((1.0, observable),)
+
+
+def require_qubits(observables: Iterable[Observable], n_qubits: int) -> None:
+    """Checks that observables are written for a circuit's qubits.
+
+    Raises:
+        InvalidCircuitError: One is for another number of qubits.
+    """
+    for observable in observables:
+        if observable.n_qubits != n_qubits:
+            raise InvalidCircuitError(
+                f"observable {observable} is for {observable.n_qubits} qubit(s), the circuit has {n_qubits}",
+                fix="Write one letter for every qubit of the circuit.",
+                value=str(observable),
+            )

@@ -27,6 +27,7 @@ _SOURCES: Final = (
     "shot_kernel",
     "simd",
     "state_kernel",
+    "string_kernel",
 )
 
 LANES_SOURCES: Final = (

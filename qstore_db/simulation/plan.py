@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.observables import Observable
+from qstore_db.circuits.observables import Observable, require_qubits
 from qstore_db.errors import InvalidArgumentError, InvalidCircuitError
 from qstore_db.simulation.compile import rotation_sets
 from qstore_db.simulation.lanes_engine import LanesEngine
@@ -240,13 +240,7 @@ def _compiled(
 ) -> Plan:
     if not observables:
         raise InvalidCircuitError("a plan without observables reads nothing", fix="Give at least one.", value=0)
-    for observable in observables:
-        if observable.n_qubits != circuit.n_qubits:
-            raise InvalidCircuitError(
-                f"observable {observable} is for {observable.n_qubits} qubit(s), the circuit has {circuit.n_qubits}",
-                fix="Write one letter for every qubit of the circuit.",
-                value=str(observable),
-            )
+    require_qubits(observables, circuit.n_qubits)
     return Plan(circuit, observables, amplitude_input, engine)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from qstore_db.simulation.compiled import compiled, inlined
 from qstore_db.simulation.simd import fma, fnma, lanes, load, multiply, splat, store, subtract
+from qstore_db.simulation.string_kernel import read_strings
 
 MATRIX: Final = 0
 """Code: the product of gates on one qubit; (bit, first factor, factors)."""
@@ -400,3 +401,16 @@ def probabilities(
         for k in range(found.shape[1]):
             real, imaginary = float(found[0, k]), float(found[1, k])
             out[row, k] = real * real + imaginary * imaginary
+
+
+@compiled
+def expectations(
+    steps: Any, groups: Any, inside: Any, bases: Any, factors: Any, fixed: Any, tables: Any, angles: Any, start: Any,
+    state: Any, spare: Any, strings: Any, signs: Any, chances: Any, out: Any,
+) -> None:  # fmt: skip
+    """Values of Pauli strings into float64 (samples, strings); other arguments as here and for ``read_strings``."""
+    m = np.empty(8)
+    for row in range(len(angles)):
+        _begin(state, start, row)
+        found = _final(steps, groups, inside, bases, factors, fixed, tables, angles[row], state, spare, m)
+        read_strings(found, strings, signs, chances, out[row])

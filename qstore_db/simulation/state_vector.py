@@ -1,20 +1,23 @@
-"""States and probabilities of circuits: the vector of all amplitudes itself, sample after sample.
+"""States, probabilities and values of circuits: the vector of all amplitudes itself, sample after sample.
 
-Expectation values and gradients of batches are the business of :mod:`qstore_db.simulation.plan`, which is faster at
-them; this engine gives what that one never forms, and checks it. Up to 24 qubits.
+Gradients, and values of batches of small circuits, are the business of :mod:`qstore_db.simulation.plan`, which is
+faster at them; this engine gives what that one never forms, checks it, and holds one state where that one holds a
+register of them. Up to 24 qubits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.encodings.amplitude import amplitudes as normalised
-from qstore_db.errors import InvalidArgumentError
+from qstore_db.circuits.observables import Observable, PauliString, require_qubits, terms_of
+from qstore_db.errors import InvalidArgumentError, InvalidCircuitError
 from qstore_db.simulation.availability import require_numba
 from qstore_db.simulation.memory import require
 from qstore_db.simulation.noisy_inputs import checked
@@ -58,7 +61,10 @@ def states(
         >>> states(bell).round(3).tolist()
         [[(0.707+0j), 0j, 0j, (0.707+0j)]]
     """
-    return _run("amplitudes", circuit, weights, data, amplitudes, dtype).view(_complex(dtype))[..., 0]
+    run = _prepared(circuit, weights, data, amplitudes, dtype, lambda kind: 2 * kind.itemsize << circuit.n_qubits)
+    out = np.empty((run.samples, 1 << circuit.n_qubits, 2), run.kind)
+    run.kernel.amplitudes(*run.arguments, out)
+    return out.view(_complex(dtype))[..., 0]
 
 
 def probabilities(
@@ -76,17 +82,79 @@ def probabilities(
     Returns:
         float64 (samples, 2^n); rows sum to 1 up to rounding.
     """
-    return _run("probabilities", circuit, weights, data, amplitudes, dtype)
+    run = _prepared(circuit, weights, data, amplitudes, dtype, lambda _: 8 << circuit.n_qubits)
+    out = np.empty((run.samples, 1 << circuit.n_qubits))
+    run.kernel.probabilities(*run.arguments, out)
+    return out
 
 
-def _run(
-    what: str,
+def expectations(
+    circuit: Circuit,
+    observables: Sequence[Observable],
+    weights: ArrayLike | None = None,
+    data: ArrayLike | None = None,
+    amplitudes: ArrayLike | None = None,
+    *,
+    dtype: Precision = "float64",
+) -> NDArray[np.float64]:
+    """⟨ψ|O|ψ⟩ of every observable in :func:`states`, whose other arguments and errors it shares.
+
+    One state at a time is held. Cost: the gates, and 2^n steps for each different Pauli string.
+
+    Args:
+        circuit: On n qubits.
+        observables: At least one, each written for the n qubits.
+        weights: As for :func:`states`.
+        data: As for :func:`states`.
+        amplitudes: As for :func:`states`.
+        dtype: As for :func:`states`; sums are float64.
+
+    Returns:
+        float64 (samples, observables).
+
+    Raises:
+        InvalidCircuitError: No observables, or one is written for another number of qubits.
+    """
+    if not observables:
+        raise InvalidCircuitError("no observables: nothing is read", fix="Give at least one.", value=0)
+    require_qubits(observables, circuit.n_qubits)
+    require_numba("values of states")
+    from qstore_db.simulation import string_kernel
+
+    run = _prepared(circuit, weights, data, amplitudes, dtype, lambda _: 0)
+    places: dict[PauliString, int] = {}
+    for one in observables:
+        for _, string in terms_of(one):
+            places.setdefault(string, len(places))
+    strings = np.array([_masks(string) for string in places], np.int64)
+    block = min(string_kernel.BLOCK, 1 << circuit.n_qubits)
+    found = np.empty((run.samples, len(strings)))
+    run.kernel.expectations(*run.arguments, strings, np.empty((len(strings), block)), np.empty(block), found)
+    out = np.zeros((run.samples, len(observables)))
+    for column, one in enumerate(observables):
+        for coefficient, string in terms_of(one):
+            out[:, column] += coefficient * found[:, places[string]]
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A checked run: the kernel and its arguments up to what it writes."""
+
+    kernel: Any
+    arguments: tuple[object, ...]
+    kind: np.dtype[np.floating]
+    samples: int
+
+
+def _prepared(
     circuit: Circuit,
     weights: ArrayLike | None,
     data: ArrayLike | None,
     amplitudes: ArrayLike | None,
     dtype: Precision,
-) -> NDArray[np.float64]:
+    bytes_each: Callable[[np.dtype[np.floating]], int],
+) -> _Prepared:
     # Numba is imported at the first run, so that importing the package stays quick.
     require_numba("states and their probabilities")
     from qstore_db.simulation import state_kernel
@@ -96,17 +164,23 @@ def _run(
         raise InvalidArgumentError(f"unknown dtype {dtype!r}", fix="Use 'float32' or 'float64'.", value=dtype)
     values, columns, given = checked(circuit, weights, data, amplitudes)
     size, samples = 1 << circuit.n_qubits, len(columns)
-    require(4 * size * kind.itemsize + samples * size * (2 * kind.itemsize if what == "amplitudes" else 8))
+    require(4 * size * kind.itemsize + samples * bytes_each(kind))
     program = state_program(circuit)
     start = np.empty((0, 0, 0), kind) if given is None else _parts(normalised(given, circuit.n_qubits), kind)
     state = np.empty((2, size), kind)
     spare = np.empty((2, size if len(program.tables) else program.inside.shape[1]), kind)
-    out = np.empty((samples, size, 2), kind) if what == "amplitudes" else np.empty((samples, size))
-    getattr(state_kernel, what)(
+    arguments = (
         program.steps, program.groups, program.inside, program.bases, program.factors, FIXED_MATRICES, program.tables,
-        program.angles.rows(values, columns), start, state, spare, out,
+        program.angles.rows(values, columns), start, state, spare,
     )  # fmt: skip
-    return out
+    return _Prepared(state_kernel, arguments, kind, samples)
+
+
+def _masks(string: PauliString) -> tuple[int, int, int]:
+    """Flipped bits, signed bits, and the number of Y; qubit 0 is the highest bit."""
+    x = int("".join("1" if letter in "XY" else "0" for letter in string.letters), 2)
+    z = int("".join("1" if letter in "YZ" else "0" for letter in string.letters), 2)
+    return x, z, string.letters.count("Y")
 
 
 def _parts(rows: NDArray[np.generic], kind: np.dtype[np.floating]) -> NDArray[np.floating]:
