@@ -13,6 +13,7 @@ from itertools import combinations, pairwise, product
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.observables import PauliString
 from qstore_db.circuits.parameters import AngleLike, Weight, angle
+from qstore_db.circuits.pauli_products import ladder_strings
 from qstore_db.errors import InvalidCircuitError
 
 
@@ -118,36 +119,7 @@ def coupled_cluster(n_qubits: int, electrons: int, *, first_weight: int = 0) -> 
 
 def _anti_hermitian_terms(n: int, occupied: Sequence[int], virtual: Sequence[int]) -> list[tuple[str, float]]:
     """Pauli strings P and real c with T - T† = i Σ c P."""
-    terms: dict[str, complex] = {"I" * n: 1.0}
     ladder = [(orbital, True) for orbital in virtual] + [(orbital, False) for orbital in reversed(occupied)]
-    for orbital, creates in ladder:
-        factors = {
-            "Z" * orbital + "X" + "I" * (n - orbital - 1): 0.5 + 0j,
-            "Z" * orbital + "Y" + "I" * (n - orbital - 1): -0.5j if creates else 0.5j,
-        }
-        grown: dict[str, complex] = {}
-        for (left, a), (right, b) in product(terms.items(), factors.items()):
-            phase, letters = _product(left, right)
-            grown[letters] = grown.get(letters, 0) + phase * a * b
-        terms = grown
+    terms = ladder_strings(n, ladder)
     # T† has the conjugate coefficients on the same strings, so T - T† keeps twice the imaginary part.
     return [(letters, 2 * value.imag) for letters, value in terms.items() if value.imag]
-
-
-_LETTERS = {"XY": (1j, "Z"), "YZ": (1j, "X"), "ZX": (1j, "Y"), "YX": (-1j, "Z"), "ZY": (-1j, "X"), "XZ": (-1j, "Y")}
-
-
-def _product(left: str, right: str) -> tuple[complex, str]:
-    """Phase and letters of the product of two Pauli strings."""
-    phase: complex = 1
-    letters = []
-    for a, b in zip(left, right, strict=True):
-        if a == "I" or b == "I":
-            letters.append(b if a == "I" else a)
-        elif a == b:
-            letters.append("I")
-        else:
-            factor, letter = _LETTERS[a + b]
-            phase *= factor
-            letters.append(letter)
-    return phase, "".join(letters)

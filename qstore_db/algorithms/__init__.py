@@ -1,0 +1,1 @@
+"""Algorithms that run circuits to an end: each beside the classical answer it is compared with."""

@@ -1,0 +1,1 @@
+"""Molecules as qubit Hamiltonians: integrals over s orbitals, Hartree-Fock, Jordan-Wigner."""
