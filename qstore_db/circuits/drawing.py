@@ -6,17 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.drawn_marks import marks, time_steps
 from qstore_db.errors import InvalidArgumentError
 
 _MINIMUM_WIDTH: Final = 20
 
-_ENDS: Final = {
-    "CX": ("●", "⊕"),
-    "CZ": ("●", "●"),
-    "SWAP": ("×", "×"),
-    "CCX": ("●", "●", "⊕"),
-    "CSWAP": ("●", "×", "×"),
-}
+_SYMBOLS: Final = {"control": "●", "target": "⊕", "cross": "×"}
 _ADJOINT: Final = {"SDG": "S†", "TDG": "T†", "ISWAPDG": "ISWAP†"}
 
 
@@ -50,7 +45,7 @@ def draw(circuit: Circuit, *, width: int | None = None) -> str:
         )
     digits = len(str(circuit.n_qubits - 1))
     labels = [f"{qubit:>{digits}}: ─" for qubit in range(circuit.n_qubits)]
-    columns = [_column(circuit.n_qubits, step) for step in _steps(circuit)]
+    columns = [_column(circuit.n_qubits, step) for step in time_steps(circuit)]
     blocks = _blocks(columns, None if width is None else width - len(labels[0]))
     return "\n\n".join(_block(labels, block) for block in blocks)
 
@@ -67,21 +62,6 @@ class _Column:
         return max(map(len, self.symbols))
 
 
-def _steps(circuit: Circuit) -> list[list[Operation]]:
-    """Operations by time step; a two-qubit gate also takes the wires it crosses."""
-    free = [0] * circuit.n_qubits
-    steps: list[list[Operation]] = []
-    for operation in circuit.operations:
-        crossed = range(min(operation.qubits), max(operation.qubits) + 1)
-        step = max(free[qubit] for qubit in crossed)
-        if step == len(steps):
-            steps.append([])
-        steps[step].append(operation)
-        for qubit in crossed:
-            free[qubit] = step + 1
-    return steps
-
-
 def _column(n_qubits: int, operations: list[Operation]) -> _Column:
     symbols, linked = [""] * n_qubits, [False] * n_qubits
     for operation in operations:
@@ -94,16 +74,13 @@ def _column(n_qubits: int, operations: list[Operation]) -> _Column:
 
 
 def _symbols(operation: Operation) -> tuple[str, ...]:
-    gate = operation.gate
-    if gate in _ENDS:
-        return _ENDS[gate]
-    values = ", ".join(map(str, operation.angles))
-    label = f"{gate}({values})" if values else _ADJOINT.get(gate, gate)
-    if len(operation.qubits) == 1:
-        return (label,)
-    if gate.startswith("CR") or gate == "CP":
-        return ("●", label[1:])
-    return (label, _ADJOINT.get(gate, gate))
+    return tuple(_SYMBOLS.get(mark.kind) or label(mark.gate, tuple(map(str, mark.angles))) for mark in marks(operation))
+
+
+def label(gate: str, angles: tuple[str, ...]) -> str:
+    """What stands in a gate's place: its name, ``†`` for an adjoint, and its angles in brackets."""
+    name = _ADJOINT.get(gate, gate)
+    return f"{name}({', '.join(angles)})" if angles else name
 
 
 def _blocks(columns: list[_Column], room: int | None) -> list[list[_Column]]:

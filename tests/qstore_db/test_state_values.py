@@ -42,9 +42,9 @@ def test_values_agree_with_dense_matrices(random_circuit, compared):
         psi = reference.state_vector(circuit, weights, data, None)
         matrices = [sum(c * dense(s) for c, s in getattr(one, "terms", ((1.0, one),))) for one in observables]
         wanted = np.stack([np.einsum("bi,ij,bj->b", psi.conj(), m, psi).real for m in matrices], axis=1)
-        for dtype in worst:
+        for dtype, so_far in worst.items():
             found = expectations(circuit, observables, weights, data, dtype=dtype)
-            worst[dtype] = max(worst[dtype], abs(found - wanted).max())
+            worst[dtype] = max(so_far, abs(found - wanted).max())
     compared(f"{CASES} random circuits, values of strings against dense matrices, largest difference: {worst}")
     assert worst["float64"] < 1e-12
     assert worst["float32"] < 5e-6
