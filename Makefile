@@ -54,6 +54,7 @@ bench-peers: $(PEERS)/.ready ## beside PennyLane and others, in an environment o
 	$(PEERS)/bin/python benchmarks/ann.py --peers
 	$(PEERS)/bin/python benchmarks/training.py --peers
 	$(PEERS)/bin/python benchmarks/noise.py --peers
+	$(PEERS)/bin/python benchmarks/frameworks.py
 
 $(TORCHQUANTUM)/.ready: benchmarks/peers_torchquantum.txt
 	$(PYTHON) -m venv $(TORCHQUANTUM)

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from qstore_db.cli import training as cli
+from qstore_db.cli.emulating import emulator
 from qstore_db.errors import QStoreError
 
 app = typer.Typer(
@@ -23,7 +25,13 @@ app = typer.Typer(
     epilog="Add --debug to any command to see the traceback of an error.",
 )
 
+app.add_typer(emulator, name="emulator")
+
 DatabaseArgument = Annotated[Path, typer.Argument(help="The database directory, such as clothes.qdb.")]
+AllowPythonOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow-python", help="A module whose functions procedures may call; may be repeated."),
+]
 
 
 @app.command()
@@ -49,22 +57,35 @@ def sql(
     database: DatabaseArgument,
     text: Annotated[str, typer.Argument(help='One or more statements, such as "SELECT name, rows FROM datasets".')],
     output: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    allow_python: AllowPythonOption = None,
 ) -> None:
     """Run SQL and print the result."""
     from qstore_db.cli.printing import print_result
     from qstore_db.database import QuantumDatabase
 
-    with QuantumDatabase.open(database, create=False, progress=True) as db:
+    with QuantumDatabase.open(database, create=False, progress=True, python_procedures=allow_python or ()) as db:
         print_result(db.sql(text), output)
 
 
 @app.command()
-def shell(database: DatabaseArgument) -> None:
+def serve(
+    database: DatabaseArgument,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Show it in the browser.")] = True,
+) -> None:
+    """Look at a database in the browser of this machine: tables, search, training curves, circuits, SQL."""
+    from qstore_db.cli.serving import run_serve
+
+    run_serve(database, port, opens=open_browser)
+
+
+@app.command()
+def shell(database: DatabaseArgument, allow_python: AllowPythonOption = None) -> None:
     """Type SQL line by line; a statement ends with a semicolon, .help lists the other commands."""
     from qstore_db.cli.shell import run_shell
     from qstore_db.database import QuantumDatabase
 
-    with QuantumDatabase.open(database, progress=True) as db:
+    with QuantumDatabase.open(database, progress=True, python_procedures=allow_python or ()) as db:
         run_shell(db)
 
 
@@ -81,6 +102,9 @@ def import_(
         bool, typer.Option("--dataset", help="Read an .npz of x_train, y_train, x_test, y_test as training data.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted import was.")] = False,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=1, help="What an .npz may unpack to; by default half of the free memory.")
+    ] = None,
 ) -> None:
     """Read rows from a file into a collection, batch by batch."""
     from qstore_db.cli.importing import import_file
@@ -97,6 +121,7 @@ def import_(
             vector_column=vector_column,
             dataset=dataset,
             resume=resume,
+            max_bytes=max_bytes,
         )
         typer.echo(f"{rows:,} rows imported into {collection}")
 
@@ -149,26 +174,108 @@ def vacuum(
 def train(
     database: DatabaseArgument,
     model: Annotated[str, typer.Argument(help="A model made by CREATE MODEL or db.create_model.")],
-    dataset: Annotated[str, typer.Option(help="The data set to learn from.")],
-    epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 5,
-    batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Step size of the optimizer (Adam).")] = 0.01,
-    seed: Annotated[int, typer.Option(help="Seed of the parameters and the shuffles.")] = 0,
+    dataset: cli.DatasetOption,
+    epochs: cli.EpochsOption = None,
+    batch_size: cli.BatchSizeOption = None,
+    optimizer: cli.OptimizerOption = None,
+    learning_rate: cli.LearningRateOption = None,
+    gradient: cli.GradientOption = None,
+    backend: cli.BackendOption = None,
+    shots: cli.ShotsOption = None,
+    sdk: cli.SdkOption = None,
+    target: cli.TargetOption = None,
+    max_cost_usd: cli.CeilingOption = None,
+    validation_fraction: cli.ValidationOption = None,
+    seed: cli.SeedOption = None,
+    config: cli.ConfigOption = None,
+    option: cli.OptionOption = None,
 ) -> None:
-    """Train a model with a progress bar and print its epochs."""
-    from qstore_db.cli.printing import print_result
-    from qstore_db.database import QuantumDatabase
+    """Train a model with a progress bar and print its epochs.
 
-    with QuantumDatabase.open(database, create=False, progress=True) as db:
-        run = db.train(model, dataset, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-        print_result(
-            db.sql(
-                "SELECT epoch, train_loss, train_accuracy, validation_accuracy FROM metrics"
-                " WHERE run_id = $run AND step = -1 ORDER BY epoch",
-                run=run.id,
-            ),
-            "table",
-        )
+    Flags and --option count before the file of --config, that before environment variables QSTORE_TRAIN_<OPTION>.
+    """
+    flags = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "gradient": gradient,
+        "backend": backend,
+        "shots": shots,
+        "sdk": sdk,
+        "target": target,
+        "max_cost_usd": max_cost_usd,
+        "validation_fraction": validation_fraction,
+        "seed": seed,
+    }
+    cli.run_training(database, model, dataset, cli.gathered(flags, option, config))
+
+
+@app.command("search-hyperparameters")
+def search_hyperparameters(
+    database: DatabaseArgument,
+    model: Annotated[str, typer.Argument(help="The model whose specification is varied.")],
+    dataset: cli.DatasetOption,
+    trials: Annotated[int, typer.Option(help="How many variants are trained.")] = 20,
+    space: Annotated[Path | None, typer.Option(help="A TOML file that says what is varied, such as [space].")] = None,
+    sampler: Annotated[str, typer.Option(help="tpe, random, grid, gp or annealing.")] = "tpe",
+    pruner: Annotated[str | None, typer.Option(help="median or halving: stop what falls behind.")] = None,
+    objective: Annotated[str | None, typer.Option(help="validation_accuracy or validation_loss.")] = None,
+    study: Annotated[str | None, typer.Option(help="A name for the study.")] = None,
+    warm_start: Annotated[bool, typer.Option("--warm-start", help="Begin with what was best in like studies.")] = False,
+    workers: Annotated[int, typer.Option(help="Threads that train.")] = 1,
+    epochs: cli.EpochsOption = None,
+    seed: cli.SeedOption = None,
+    config: cli.ConfigOption = None,
+    option: cli.OptionOption = None,
+) -> None:
+    """Train variants of a model and print how each validates; the rest of the options are those of train."""
+    options = cli.gathered({"epochs": epochs, "seed": seed}, option, config)
+    cli.run_search(
+        database,
+        model,
+        dataset,
+        options,
+        trials=trials,
+        space=cli.space_in(space),
+        sampler=sampler,
+        pruner=pruner,
+        objective=objective,
+        study=study,
+        warm_start=warm_start,
+        workers=workers,
+    )
+
+
+@app.command("resume-search")
+def resume_search(
+    database: DatabaseArgument,
+    study: Annotated[str, typer.Argument(help="The study; SELECT name FROM studies lists them.")],
+    trials: Annotated[int | None, typer.Option(help="How many trials there are to be from now on.")] = None,
+    max_cost_usd: Annotated[float | None, typer.Option(help="What all trials together may cost from now on.")] = None,
+    workers: Annotated[int, typer.Option(help="Threads that train.")] = 1,
+) -> None:
+    """Go on with a study that was stopped, and print its trials."""
+    cli.resume_search(database, study, trials=trials, max_cost_usd=max_cost_usd, workers=workers)
+
+
+@app.command()
+def resume(
+    database: DatabaseArgument,
+    run_id: Annotated[int, typer.Argument(help="The run; qstore runs lists them.")],
+    max_cost_usd: cli.CeilingOption = None,
+) -> None:
+    """Go on with a run that was stopped, with a progress bar, and print its epochs."""
+    cli.resume_training(database, run_id, max_cost_usd)
+
+
+@app.command()
+def jobs(database: DatabaseArgument) -> None:
+    """List the jobs that were sent to remote providers, with what they cost."""
+    _select(
+        database,
+        "SELECT tag, run_id, target, status, circuits, shots, estimate_usd, cost_usd, planned_at, ended_at FROM jobs",
+    )
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""One step of training spread over workers, with the same bits for any number of them."""
