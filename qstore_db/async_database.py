@@ -39,6 +39,8 @@ class AsyncSearch(AsyncFace[Search]):
     diverse = verb(Search.diverse)
     annealed = verb(Search.annealed)
     reranked = verb(Search.reranked)
+    gram = verb(Search.gram)
+    gram_blocks = stream(Search.gram_blocks)
     text = verb(Search.text)
     hybrid = verb(Search.hybrid)
 
@@ -64,6 +66,7 @@ class AsyncCollection(AsyncFace[Collection]):
     query = verb(Collection.query)
     measure = verb(Collection.measure)
     create_entangled_group = verb(Collection.create_entangled_group)
+    sync = verb(Collection.sync)
     build_graph = verb(Collection.build_graph)
     build_filter_graph = verb(Collection.build_filter_graph)
     drop_filter_graph = verb(Collection.drop_filter_graph)
@@ -167,8 +170,14 @@ class AsyncQuantumDatabase(AsyncFace[QuantumDatabase]):
     train = verb(QuantumDatabase.train)
     fine_tune = verb(QuantumDatabase.fine_tune)
     resume = verb(QuantumDatabase.resume)
+    jobs = verb(QuantumDatabase.jobs)
     run = verb(QuantumDatabase.run)
     runs = verb(QuantumDatabase.runs)
+    search_hyperparameters = verb(QuantumDatabase.search_hyperparameters)
+    resume_search = verb(QuantumDatabase.resume_search)
+    trials_like = verb(QuantumDatabase.trials_like)
+    study = verb(QuantumDatabase.study)
+    studies = verb(QuantumDatabase.studies)
     evaluate = verb(QuantumDatabase.evaluate)
     promote = verb(QuantumDatabase.promote)
     demote = verb(QuantumDatabase.demote)
@@ -176,6 +185,9 @@ class AsyncQuantumDatabase(AsyncFace[QuantumDatabase]):
     predict = verb(QuantumDatabase.predict)
     predict_proba = verb(QuantumDatabase.predict_proba)
     features = verb(QuantumDatabase.features)
+    decode = verb(QuantumDatabase.decode)
+    extract_features = verb(QuantumDatabase.extract_features)
+    stepper = verb(QuantumDatabase.stepper)  # the loop that it is for blocks
 
     @property
     def path(self) -> Path | None:
@@ -191,6 +203,11 @@ class AsyncQuantumDatabase(AsyncFace[QuantumDatabase]):
     def search(self) -> AsyncSearch:
         """Searches of the collection ``default`` beyond the nearest k rows."""
         return AsyncSearch(self._blocking.search, self._workers)
+
+    @property
+    def records(self) -> AsyncRecords:
+        """Records of several vectors in the collection ``default``, which the first one creates."""
+        return AsyncRecords(self._blocking.records, self._workers)
 
     def collection(self, name: str) -> AsyncCollection:
         """Open a collection; needs no waiting. As :meth:`qstore_db.QuantumDatabase.collection`."""

@@ -25,7 +25,10 @@ from qstore_db.group_verbs import GroupVerbs
 from qstore_db.model_verbs import ModelVerbs
 from qstore_db.promise import RECALL
 from qstore_db.search.several import MixedHits, search_collections
+from qstore_db.study_verbs import StudyVerbs
+from qstore_db.sync.pairing import forget_operations
 from qstore_db.version_verbs import VersionVerbs
+from query.system.reserved_names import RESERVED_TABLE_NAMES
 from storage_engine.batch import CreateCollection, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.schema import (
@@ -41,6 +44,7 @@ from storage_engine.schema import (
 if TYPE_CHECKING:
     from qstore_db.plugins import OpenSession
     from qstore_db.training.progress import TrainingProgress
+    from query.conditions import Conditions
     from query.result import QueryResult
     from query.session import Session
     from storage_engine.repair import RepairReport
@@ -50,18 +54,20 @@ DEFAULT_COLLECTION = "default"
 _COLLECTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
-class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVerbs):
+class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, StudyVerbs, VersionVerbs):
     """An open database. Made by :meth:`open`; a context manager; safe to use from many threads.
 
     Rows live in collections; ``insert``, ``upsert``, ``update``, ``delete``, ``get``, ``query`` and ``measure`` here
     are those of the collection ``default``, which compares by cosine and is created by the first insert.
     """
 
-    def __init__(self, engine: Engine, *, progress: bool | None = None) -> None:
+    def __init__(self, engine: Engine, *, progress: bool | None = None, python_procedures: Sequence[str] = ()) -> None:
         self._engine = engine
+        self._python_procedures = tuple(python_procedures)
         self._progress = sys.stderr.isatty() if progress is None else progress
         self._lock = threading.Lock()
         self._opened: OpenSession | None = None
+        self._selecting: Conditions | None = None
 
     @classmethod
     def open(
@@ -76,6 +82,7 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
         progress: bool | None = None,
         unsafe_fs: bool = False,
         repair: Literal["prefix", "rows"] | None = None,
+        python_procedures: Sequence[str] = (),
     ) -> Self:
         """Open a database directory, or ``":memory:"``.
 
@@ -92,6 +99,8 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
             repair: ``prefix``: if commits cannot be read, give them up and keep those before them. ``rows``: also read
                 every file, and keep of damaged ones the rows that are proven right. A copy of every changed file goes
                 to ``quarantine/``; :attr:`repaired` says what was lost, row by row.
+            python_procedures: Modules whose functions SQL may call by ``CREATE PROCEDURE … LANGUAGE python``; none
+                unless listed. See :mod:`qstore_db.python_procedures`.
 
         Raises:
             NotADatabaseError: The path is a file, holds something else, or is missing and ``create`` is not set.
@@ -99,7 +108,12 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
             DatabaseLockedError: Another process has it open for writing; the message names it.
             FormatTooNewError: It was written by a newer version.
             DamagedError: Its files fail their checksums.
+            InvalidArgumentError: ``python_procedures`` is no list of modules.
         """
+        if python_procedures:
+            from qstore_db.python_procedures import check_modules
+
+            check_modules(python_procedures)
         location = None if os.fspath(path) == ":memory:" else Path(path)
         engine = Engine.open(
             location,
@@ -111,7 +125,7 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
             unsafe_fs=unsafe_fs,
             repair=repair,
         )
-        return cls(engine, progress=progress)
+        return cls(engine, progress=progress, python_procedures=python_procedures)
 
     @property
     def path(self) -> Path | None:
@@ -208,7 +222,7 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
             schema = dataclasses.replace(schema, attributes=((CODES, codes), *schema.attributes))
         schema = dataclasses.replace(schema, dtype=vector_type(dtype))
         self._engine.commit(WriteBatch([CreateCollection(schema)]))
-        return Collection(self._engine, self._session, name)
+        return Collection(self._engine, self._conditions, name)
 
     def collection(self, name: str) -> Collection:
         """Open a collection, or a data set as one.
@@ -219,20 +233,20 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
         view = self._engine.snapshot().collection(name)
         if view.schema.role is Role.HIDDEN:
             raise UnknownCollectionError(f"no collection {name!r}", fix="db.collections() lists them", value=name)
-        return Collection(self._engine, self._session, name)
+        return Collection(self._engine, self._conditions, name)
 
     def collections(self) -> list[str]:
         """Names of all collections and data sets, sorted."""
         return [schema.name for schema in self._engine.snapshot().collections() if schema.role is not Role.HIDDEN]
 
     def drop_collection(self, name: str) -> int:
-        """Remove a collection or data set with all its rows and states; returns the version.
+        """Remove a collection or data set with all its rows, states and what its syncs remember; returns the version.
 
         Raises:
             UnknownCollectionError: There is none of that name.
         """
         self.collection(name)
-        return state_writing.drop_collection(self._engine, name)
+        return state_writing.drop_collection(self._engine, name, also=forget_operations)
 
     def search_collections(
         self,
@@ -272,7 +286,7 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
         """
         return search_collections(
             self._engine,
-            self._session,
+            self._conditions,
             collections,
             vector,
             top_k,
@@ -315,12 +329,22 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
         with self._lock:
             if self._opened is None:
                 from qstore_db.plugins import open_session
+                from qstore_db.python_procedures import AllowedFunctions, DatabaseVerbs
 
-                self._opened = open_session(self._engine, self._progress_bar if self._progress else None)
+                python = AllowedFunctions(self._python_procedures, DatabaseVerbs.of(self))
+                self._opened = open_session(self._engine, self._progress_bar if self._progress else None, python)
             return self._opened
 
     def _session(self) -> Session:
         return self._plugins().session
+
+    def _conditions(self) -> Conditions:
+        with self._lock:
+            if self._selecting is None:
+                from query.conditions import Conditions
+
+                self._selecting = Conditions(self._session)
+            return self._selecting
 
     def _progress_bar(self) -> TrainingProgress:
         from qstore_db.training.progress import ProgressBar
@@ -338,7 +362,7 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
                 fix="db.insert creates it; db.collection(name) opens another",
                 value=DEFAULT_COLLECTION,
             )
-        return Collection(self._engine, self._session, DEFAULT_COLLECTION, new=new)
+        return Collection(self._engine, self._conditions, DEFAULT_COLLECTION, new=new)
 
     def _new_default(self, dimension: int) -> CollectionSchema:
         return self._schema(DEFAULT_COLLECTION, dimension, Metric.COSINE, GraphOptions())
@@ -372,7 +396,7 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, VersionVer
                 fix="use a letter or _, then up to 127 letters, digits, _, . or -",
                 value=name,
             )
-        if name.lower() in self._session().reserved_names:
+        if name.lower() in RESERVED_TABLE_NAMES:
             raise InvalidArgumentError(f"{name!r} is the name of a system table", fix="choose another name", value=name)
 
 

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from qstore_db.errors import InvalidArgumentError
+from qstore_db.prediction_verbs import PredictionVerbs
 from qstore_db.row_input import MetadataInput
-from storage_engine.engine import Engine
 
 if TYPE_CHECKING:
-    from qstore_db.plugins import OpenSession
+    from qstore_db.models.losses import Loss
     from qstore_db.training.aliases import Alias
     from qstore_db.training.dataset import DatasetInfo
-    from qstore_db.training.evaluation import Evaluation
     from qstore_db.training.loader import Loader
     from qstore_db.training.options import TrainingOptions
     from qstore_db.training.progress import TrainingProgress
     from qstore_db.training.registry import ModelVersion, Run
+    from qstore_db.training.stepper import Stepper
     from qstore_db.training_run import TrainingRun
+    from query.result import QueryResult
 
 
-class ModelVerbs(ABC):
+class ModelVerbs(PredictionVerbs):
     """Each verb is a few lines over a function of ``qstore_db.training``."""
-
-    _engine: Engine
 
     @abstractmethod
     def _check_name(self, name: str) -> None:
         """Refuse what may not name a collection."""
-
-    @abstractmethod
-    def _plugins(self) -> OpenSession:
-        """The SQL session and the trained models."""
 
     @abstractmethod
     def _training_progress(self) -> TrainingProgress | None:
@@ -45,7 +39,7 @@ class ModelVerbs(ABC):
     def _held(self, run: Run) -> TrainingRun:
         from qstore_db.training_run import TrainingRun
 
-        return TrainingRun(run, self._plugins().session)
+        return TrainingRun(run, self._plugins().session, self._engine)
 
     def store_training_data(
         self,
@@ -55,13 +49,25 @@ class ModelVerbs(ABC):
         split: str = "train",
         metadata: MetadataInput = None,
         *,
+        targets: ArrayLike | None = None,
         append: bool = False,
+        metric: str = "l2",
     ) -> DatasetInfo:
         """Store rows as a split of a data set; :func:`qstore_db.training.dataset.store_training_data`."""
         from qstore_db.training.dataset import store_training_data
 
         self._check_name(name)
-        return store_training_data(self._engine, name, data, labels, split=split, metadata=metadata, append=append)
+        return store_training_data(
+            self._engine,
+            name,
+            data,
+            labels,
+            split=split,
+            metadata=metadata,
+            targets=targets,
+            append=append,
+            metric=metric,
+        )
 
     def data_loader(
         self,
@@ -73,6 +79,10 @@ class ModelVerbs(ABC):
         seed: int = 0,
         epochs: int = 1,
         drop_last: bool = False,
+        prefetch: int = 0,
+        balanced: bool = False,
+        outputs: int | None = None,
+        coherent_only: bool = False,
     ) -> Loader:
         """Minibatches of a stored split, reading only the rows of each; :class:`qstore_db.training.loader.Loader`."""
         from qstore_db.training.loader import data_loader
@@ -86,6 +96,10 @@ class ModelVerbs(ABC):
             seed=seed,
             epochs=epochs,
             drop_last=drop_last,
+            prefetch=prefetch,
+            balanced=balanced,
+            outputs=outputs,
+            coherent_only=coherent_only,
         )
 
     def create_model(
@@ -94,7 +108,7 @@ class ModelVerbs(ABC):
         kind: str = "classifier",
         *,
         qubits: int,
-        classes: int,
+        classes: int | None = None,
         layers: int = 2,
         encoding: str = "amplitude",
         reduce: str | None = None,
@@ -103,6 +117,8 @@ class ModelVerbs(ABC):
         readout: str = "pauli_pairs",
         dtype: str = "float32",
         train_circuit: bool = True,
+        outputs: int | None = None,
+        latent: int | None = None,
         or_replace: bool = False,
     ) -> ModelVersion:
         """Register a model, untrained; :class:`qstore_db.models.specification.ModelSpec` explains each option.
@@ -127,6 +143,8 @@ class ModelVerbs(ABC):
                 "readout": readout,
                 "dtype": dtype,
                 "train_circuit": train_circuit,
+                "outputs": outputs,
+                "latent": latent,
             }
         )
         return create_model(self._engine, name, spec, or_replace=or_replace)
@@ -150,12 +168,20 @@ class ModelVerbs(ABC):
         validation_split: str | None = None,
         validation_fraction: float | None = None,
         checkpoint_every: int | None = None,
+        early_stopping: int | None = None,
+        keep_best: bool | None = None,
+        balanced: bool | None = None,
+        sdk: str | None = None,
+        target: str | None = None,
+        max_cost_usd: float | None = None,
+        loss: str | Loss | None = None,
+        callbacks: Sequence[TrainingProgress] = (),
     ) -> TrainingRun:
         """Train a model on a data set.
 
         Args:
             model: A registered model.
-            dataset: A stored data set with labels.
+            dataset: A stored data set with what the kind of model learns: labels, targets, or neither.
             options: Every option as one value; :class:`~qstore_db.training.options.TrainingOptions` explains each.
             epochs: Passes over the training rows. This and what follows are the options used most, instead of
                 ``options``; what is left out keeps its default there.
@@ -171,6 +197,17 @@ class ModelVerbs(ABC):
             validation_split: A split to validate on after each epoch.
             validation_fraction: Share of the rows held out for validation instead.
             checkpoint_every: Epochs between checkpoints.
+            early_stopping: Epochs without improvement after which the run ends; it keeps the best epoch's parameters.
+            keep_best: Whether to keep them without ending early.
+            balanced: Whether each epoch visits every class equally often.
+            sdk: The library that speaks with a remote provider, such as ``"cirq"``.
+            target: The provider's name of the device.
+            max_cost_usd: What the run may cost, in dollars, on a backend that costs money: it runs on no other terms.
+            loss: By name, or a function ``(outputs, targets) -> (losses, derivative)``, see
+                :class:`qstore_db.models.losses.Loss`; it may stand beside ``options``, and is not stored:
+                :meth:`resume` needs it again.
+            callbacks: Called between steps, see :class:`qstore_db.training.progress.TrainingProgress`; they may stand
+                beside ``options``.
 
         Returns:
             The finished run; the model has a new version.
@@ -179,9 +216,12 @@ class ModelVerbs(ABC):
             UnknownModelError, UnknownDatasetError, UnknownBackendError: A name is not there.
             EmptyDatasetError: The split has no rows.
             InvalidLabelError: A row has no label, or one that the model does not know.
+            InvalidTargetError: A row has no target, or one that does not fit the model.
             InvalidModelError: The rows do not fit the model.
             InvalidArgumentError: An option is out of its range, or options are given in both ways.
             TrainingInterruptedError: Ctrl-C was pressed; :meth:`resume` continues.
+            BudgetExceededError: The first step alone, or the next one, would exceed ``max_cost_usd``; in the second
+                case :meth:`resume` continues with more.
         """
         from qstore_db.training.trainer import train
 
@@ -199,9 +239,26 @@ class ModelVerbs(ABC):
             "validation_split": validation_split,
             "validation_fraction": validation_fraction,
             "checkpoint_every": checkpoint_every,
+            "early_stopping": early_stopping,
+            "keep_best": keep_best,
+            "balanced": balanced,
+            "sdk": sdk,
+            "target": target,
+            "max_cost_usd": max_cost_usd,
+            "loss": loss if isinstance(loss, str) else None,
         }
         chosen = _options(options, given)
-        return self._held(train(self._engine, model, dataset, chosen, progress=self._training_progress()))
+        function = None if isinstance(loss, str) else loss
+        run = train(
+            self._engine,
+            model,
+            dataset,
+            chosen,
+            progress=self._training_progress(),
+            callbacks=callbacks,
+            loss=function,
+        )
+        return self._held(run)
 
     def fine_tune(
         self,
@@ -252,16 +309,59 @@ class ModelVerbs(ABC):
         chosen = _options(options, given)
         return self._held(fine_tune(self._engine, model, dataset, chosen, progress=self._training_progress()))
 
-    def resume(self, run_id: int) -> TrainingRun:
+    def stepper(
+        self, model: str, dataset: str, options: TrainingOptions | None = None, *, loss: Loss | None = None
+    ) -> Stepper:
+        """The parts of a training run for a loop of one's own: ``batches``, ``forward``, ``gradient``, ``step``.
+
+        The same numbers as :meth:`train`'s, to the last bit; :meth:`~qstore_db.training.stepper.Stepper.register` makes
+        the result a version. See :func:`qstore_db.training.stepper.stepper`.
+        """
+        from qstore_db.training.stepper import stepper
+
+        return stepper(self._engine, model, dataset, options, loss=loss)
+
+    def resume(
+        self,
+        run_id: int,
+        *,
+        loss: Loss | None = None,
+        callbacks: Sequence[TrainingProgress] = (),
+        max_cost_usd: float | None = None,
+    ) -> TrainingRun:
         """Continue an interrupted run to the same bits as if it had never stopped; a finished one comes back as it is.
+
+        It reads the data set as it was when the run began: that version is pinned.
+
+        Args:
+            run_id: Its number.
+            loss: The function that it was begun with, if it was one.
+            callbacks: Called between steps, as in :meth:`train`.
+            max_cost_usd: What the whole run may cost from now on, what was spent before included; as it was, if left
+                out.
 
         Raises:
             UnknownRunError: There is no such run.
-            InvalidArgumentError: It is being trained, or its data set has changed.
+            BudgetExceededError: The next step would exceed ``max_cost_usd``.
+            InvalidArgumentError: It is being trained; or its version was unpinned and given up, and the data set has
+                changed since.
         """
         from qstore_db.training.trainer import resume
 
-        return self._held(resume(self._engine, run_id, progress=self._training_progress()))
+        progress = self._training_progress()
+        run = resume(self._engine, run_id, progress=progress, callbacks=callbacks, loss=loss, max_cost_usd=max_cost_usd)
+        return self._held(run)
+
+    def jobs(self, run_id: int | None = None) -> QueryResult:
+        """The table ``jobs``: every job that was sent to a remote provider, oldest first.
+
+        Args:
+            run_id: Only those of this run.
+        """
+        session = self._plugins().session
+        if run_id is None:
+            return session.execute("SELECT * FROM jobs")
+        return session.execute("SELECT * FROM jobs WHERE run_id = $run", {"run": run_id})
 
     def run(self, run_id: int) -> TrainingRun:
         """A run by its number.
@@ -278,19 +378,6 @@ class ModelVerbs(ABC):
         from qstore_db.training.registry import all_runs
 
         return [self._held(run) for run in all_runs(self._engine.snapshot())]
-
-    def evaluate(self, model: str, dataset: str, split: str = "test", *, version: int | None = None) -> Evaluation:
-        """Classify every row of a split and compare with its labels: loss, accuracy, confusion matrix.
-
-        Raises:
-            UnknownModelError, UnknownDatasetError: A name is not there.
-            EmptyDatasetError: The split has no rows.
-            InvalidModelError: The model is not trained.
-            InvalidLabelError: A row has no label, or one that the model does not know.
-        """
-        from qstore_db.training.evaluation import evaluate
-
-        return evaluate(self._engine, self._plugins().trained_models, model, dataset, split=split, version=version)
 
     def promote(
         self,
@@ -346,27 +433,6 @@ class ModelVerbs(ABC):
         from qstore_db.training.aliases import aliases_of
 
         return aliases_of(self._engine.snapshot(), model)
-
-    def predict(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.int64]:
-        """Class of each row, int64 (rows,); :func:`qstore_db.training.trained_models.predict`."""
-        from qstore_db.training.trained_models import predict
-
-        return predict(self._plugins().trained_models, model, data, version=version)
-
-    def predict_proba(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.float64]:
-        """Probability of each class for each row, float64 (rows, classes)."""
-        from qstore_db.training.trained_models import predict_proba
-
-        return predict_proba(self._plugins().trained_models, model, data, version=version)
-
-    def features(self, model: str, data: ArrayLike, *, version: int | None = None) -> NDArray[np.float64]:
-        """What the circuit makes of each row, float64 (rows, readouts); for any other learner to use.
-
-        See :func:`qstore_db.training.trained_models.features`.
-        """
-        from qstore_db.training.trained_models import features
-
-        return features(self._plugins().trained_models, model, data, version=version)
 
 
 def _options(options: TrainingOptions | None, given: Mapping[str, object]) -> TrainingOptions:

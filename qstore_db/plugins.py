@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qstore_db.care_procedures import care_procedures
 from qstore_db.functions.fidelity import Fidelity
 from qstore_db.functions.model_functions import model_functions
+from qstore_db.job_table import JOBS_TABLE
 from qstore_db.model_statements import RegistryStatements
 from qstore_db.procedures import ProgressFactory, training_procedures
+from qstore_db.python_procedures import AllowedFunctions
+from qstore_db.search.text_in_sql import HybridScore, TextMatch
+from qstore_db.state_procedures import state_procedures
 from qstore_db.state_tables import state_tables
+from qstore_db.study_procedures import study_procedures
+from qstore_db.study_tables import study_tables
+from qstore_db.sync_in_sql import Sync, SyncsTable
 from qstore_db.tables import training_tables
 from qstore_db.training.trained_models import TrainedModels
 from qstore_db.vacuum_procedure import Vacuum
@@ -24,19 +32,31 @@ class OpenSession:
     trained_models: TrainedModels
 
 
-def open_session(engine: Engine, progress: ProgressFactory | None) -> OpenSession:
+def open_session(engine: Engine, progress: ProgressFactory | None, python: AllowedFunctions) -> OpenSession:
     """The session of a database.
 
     Args:
         engine: The database.
         progress: Makes what watches a training run started by SQL, or ``None``.
+        python: What procedures in Python may call.
     """
     models = TrainedModels(engine)
+    opened: list[Session] = []  # procedures that search evaluate conditions in the session that they belong to
     session = Session(
         engine,
-        tables=(*training_tables(engine), *state_tables(engine.clock)),
-        procedures=(*training_procedures(engine, models, progress=progress), Vacuum(engine)),
+        tables=(*training_tables(engine), JOBS_TABLE, *study_tables(), *state_tables(engine.clock), SyncsTable()),
+        procedures=(
+            *training_procedures(engine, models, progress=progress),
+            *study_procedures(engine, progress=progress),
+            Sync(engine),
+            *care_procedures(engine),
+            *state_procedures(engine, lambda: opened[0]),
+            Vacuum(engine),
+        ),
         functions=(*model_functions(models), Fidelity()),
+        row_scores=(TextMatch(), HybridScore()),
         models=RegistryStatements(engine, progress),
+        python=python,
     )
+    opened.append(session)
     return OpenSession(session, models)

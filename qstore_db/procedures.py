@@ -9,6 +9,8 @@ from typing import Any, Final, cast
 import pyarrow as pa
 
 from qstore_db.training.evaluation import Evaluation, evaluate
+from qstore_db.training.feature_extraction import extract_features
+from qstore_db.training.model_reading import ModelReading
 from qstore_db.training.options import ALIASES, TrainingOptions
 from qstore_db.training.progress import TrainingProgress
 from qstore_db.training.promotion import promote
@@ -35,6 +37,7 @@ RUN_SCHEMA: Final = pa.schema(
         ("circuits", pa.int64()),
         ("seconds", pa.float64()),
         ("status", pa.string()),
+        ("cost_usd", pa.float64()),
     ]
 )
 EVALUATION_SCHEMA: Final = pa.schema(
@@ -46,6 +49,24 @@ EVALUATION_SCHEMA: Final = pa.schema(
         ("rows", pa.int64()),
         ("loss", pa.float64()),
         ("accuracy", pa.float64()),
+        ("rmse", pa.float64()),
+        ("mae", pa.float64()),
+        ("r2", pa.float64()),
+        ("backend", pa.string()),
+        ("shots", pa.int64()),
+        ("seed", pa.int64()),
+        ("circuits", pa.int64()),
+    ]
+)
+EXTRACTION_SCHEMA: Final = pa.schema(
+    [
+        ("name", pa.string()),
+        ("rows", pa.int64()),
+        ("dimension", pa.int64()),
+        ("model", pa.string()),
+        ("version", pa.int64()),
+        ("source", pa.string()),
+        ("source_version", pa.int64()),
     ]
 )
 PROMOTION_SCHEMA: Final = pa.schema(
@@ -58,6 +79,7 @@ PROMOTION_SCHEMA: Final = pa.schema(
     ]
 )
 
+_READING: Final[Mapping[str, str]] = {"backend": "text", "shots": "integer", "seed": "integer"}
 _OPTION_PARAMETERS: Final = (
     Parameter("epochs", "integer"),
     Parameter("batch_size", "integer"),
@@ -90,12 +112,28 @@ _OPTION_PARAMETERS: Final = (
     Parameter("subset_size", "integer"),
     Parameter("metric", "text"),
     Parameter("threads", "integer"),
+    Parameter("loss", "text"),
+    Parameter("balanced", "boolean"),
+    Parameter("keep_best", "boolean"),
+    Parameter("early_stopping", "integer"),
+    Parameter("monitor", "text"),
+    Parameter("min_improvement", "number"),
+    Parameter("track", "text"),
+    Parameter("layerwise", "integer"),
+    Parameter("entangler_dropout", "number"),
+    Parameter("sdk", "text"),
+    Parameter("target", "text"),
+    Parameter("max_cost_usd", "number"),
 )
 
 
 def _with_aliases(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
     types = {parameter.name: parameter.type for parameter in parameters}
     return (*parameters, *(Parameter(alias, types[name]) for alias, name in ALIASES.items()))
+
+
+OPTION_PARAMETERS: Final = _with_aliases(_OPTION_PARAMETERS)
+"""The fields of :class:`TrainingOptions` and their aliases, as ``CALL`` takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +161,7 @@ class Train:
         return (
             Parameter("model", "text", required=True),
             Parameter("dataset", "text", required=True),
-            *_with_aliases(_OPTION_PARAMETERS),
+            *OPTION_PARAMETERS,
         )
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
@@ -154,18 +192,19 @@ class Resume:
 
     @property
     def parameters(self) -> Sequence[Parameter]:
-        """The run's number."""
-        return (Parameter("run_id", "integer", required=True),)
+        """The run's number, and what it may cost from now on."""
+        return (Parameter("run_id", "integer", required=True), Parameter("max_cost_usd", "number"))
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Continue a run; see :func:`qstore_db.training.trainer.resume` for the errors."""
-        run_id = cast(int, arguments["run_id"])
-        return run_table(resume(self.engine, run_id, progress=_made(self.progress)))
+        run_id, ceiling = cast(int, arguments["run_id"]), arguments.get("max_cost_usd")
+        run = resume(self.engine, run_id, progress=_made(self.progress), max_cost_usd=cast(float | None, ceiling))
+        return run_table(run)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """``CALL evaluate(model => 'm', dataset => 'd', split => 'test')``: one row with loss and accuracy.
+    """``CALL evaluate(model => 'm', dataset => 'd', split => 'test')``: one row with the numbers of the model's kind.
 
     Args:
         engine: The database.
@@ -182,19 +221,58 @@ class Evaluate:
 
     @property
     def parameters(self) -> Sequence[Parameter]:
-        """Model and data set, the split (``'test'``) and the version (the newest)."""
+        """Model and data set, the split (``'test'``), the version (the newest), and where the circuits run."""
         return (
             Parameter("model", "text", required=True),
             Parameter("dataset", "text", required=True),
             Parameter("split", "text"),
             Parameter("version", "integer"),
+            *(Parameter(name, kind) for name, kind in _READING.items()),
         )
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Evaluate; see :func:`qstore_db.training.evaluation.evaluate` for the errors."""
         given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
         model, dataset = given.pop("model"), given.pop("dataset")
-        return evaluation_table(evaluate(self.engine, self.models, model, dataset, **given))
+        reading = ModelReading(**{name: given.pop(name) for name in _READING if name in given})
+        return evaluation_table(evaluate(self.engine, self.models, model, dataset, reading=reading, **given))
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractFeatures:
+    """``CALL extract_features(model => 'm', dataset => 'd', name => 'd_features')``: one row, the new data set.
+
+    Args:
+        engine: The database.
+        models: Its trained versions.
+    """
+
+    engine: Engine
+    models: TrainedModels
+
+    @property
+    def name(self) -> str:
+        """Its name in SQL."""
+        return "extract_features"
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """As :func:`qstore_db.training.feature_extraction.extract_features` takes them."""
+        return (
+            Parameter("model", "text", required=True),
+            Parameter("dataset", "text", required=True),
+            Parameter("name", "text"),
+            Parameter("version", "integer"),
+        )
+
+    def call(self, arguments: Mapping[str, object]) -> pa.Table:
+        """Extract; see :func:`qstore_db.training.feature_extraction.extract_features` for the errors."""
+        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        model, dataset = given.pop("model"), given.pop("dataset")
+        made = extract_features(self.engine, self.models, dataset, model, **given)
+        row = {name: getattr(made, name, None) for name in EXTRACTION_SCHEMA.names}
+        row |= {name: getattr(made.info, name) for name in ("name", "rows", "dimension")}
+        return pa.Table.from_pylist([row], schema=EXTRACTION_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +321,7 @@ def training_procedures(
         Train(engine, progress, learned=True),
         Resume(engine, progress),
         Evaluate(engine, models),
+        ExtractFeatures(engine, models),
         Promote(engine, models),
     )
 
@@ -262,6 +341,7 @@ def run_table(run: Run) -> pa.Table:
         "circuits": run.circuits,
         "seconds": run.seconds,
         "status": run.status.value,
+        "cost_usd": run.cost_usd,
     }
     return pa.Table.from_pylist([row], schema=RUN_SCHEMA)
 

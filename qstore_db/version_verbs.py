@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from typing import Self
 
-from qstore_db.errors import InvalidArgumentError, UnknownVersionError
+from qstore_db import versioning
+from qstore_db.errors import InvalidArgumentError
 from storage_engine.batch import WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.history import pins
@@ -72,14 +73,7 @@ class VersionVerbs(ABC):
             UnknownVersionError: There is no such version any more.
             InvalidArgumentError: The name is none.
         """
-        engine = self._engine
-        engine.refuse_transaction("a tag")
-        if version is None:
-            engine.seal()  # so that reading it needs no log, which would hold what is written later as well
-        number = engine.snapshot().version if version is None else version
-        with engine.at(number):
-            engine.commit(WriteBatch([pins.put_tag(name, number, engine.clock())]))
-        return number
+        return versioning.tag_version(self._engine, name, version)
 
     def untag(self, name: str) -> None:
         """Take a tag away; its version is given up when it is old.
@@ -87,8 +81,7 @@ class VersionVerbs(ABC):
         Raises:
             UnknownVersionError: There is no such tag.
         """
-        number_of(self._engine, name if isinstance(name, str) else "")
-        self._engine.commit(WriteBatch([pins.remove_tag(name)]))
+        versioning.untag_version(self._engine, name)
 
     def tags(self) -> dict[str, Tag]:
         """All tags by name, oldest first."""
@@ -104,9 +97,7 @@ class VersionVerbs(ABC):
         Raises:
             UnknownVersionError: Nothing of that name pins one.
         """
-        if owner not in self.pins():
-            raise UnknownVersionError(f"{owner!r} pins no version", fix="db.pins() lists what does.", value=owner)
-        self._engine.commit(WriteBatch([pins.remove_pin(owner)]))
+        versioning.unpin_version(self._engine, owner)
 
     @property
     def retention(self) -> Retention:

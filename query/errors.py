@@ -54,5 +54,13 @@ class ResultTooLargeError(QueryError):
     """A statement would return more rows than a result may hold."""
 
 
+class NotPermittedError(QueryError):
+    """A statement needs a permission that the database was opened without; nothing was done."""
+
+
+class ProcedureFailedError(QueryError):
+    """A procedure in Python raised an error of its own, which is the cause, or returned what is no result."""
+
+
 class MissingDependencyError(QStoreError, ImportError):
     """An optional package is needed for this call; ``fix`` is the command that installs it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from query.errors import QueryError, UnsupportedStatementError
 from query.parameters import check_names
-from query.ports import ModelStatements, Procedure
+from query.ports import ModelStatements, Procedure, PythonFunctions
 from query.procedures import binding, stored
 from query.result import QueryResult
 from query.statements import (
@@ -25,6 +26,9 @@ from query.statements import (
 from storage_engine.batch import DeleteRecord, PutRecord, WriteBatch
 from storage_engine.engine import Engine
 
+_RUNNING: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("running_procedures", default=())
+"""Stored procedures that run, outermost first, each with the identity of its engine."""
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -36,7 +40,7 @@ class Execution:
         run_query: Its rows, at the newest commit.
         built_in: Procedures of the floors above, by name.
         models: What ``CREATE MODEL`` and ``DROP MODEL`` do.
-        calls: Stored procedures that are running, outermost first.
+        python: What procedures in Python may reach.
     """
 
     engine: Engine
@@ -44,7 +48,7 @@ class Execution:
     run_query: Callable[[Query, Mapping[str, object]], QueryResult]
     built_in: Mapping[str, Procedure]
     models: ModelStatements | None
-    calls: tuple[str, ...] = ()
+    python: PythonFunctions | None = None
 
     def run(self, statements: Sequence[Statement], given: Mapping[str, object]) -> QueryResult:
         """Run all of them and return what the last one shows.
@@ -120,7 +124,10 @@ class Execution:
 
     def _check(self, definition: CreateProcedure, created: set[str]) -> None:
         """Refuse a definition that could never run."""
-        stored.declared(definition)
+        declared = stored.declared(definition)
+        if definition.target is not None:
+            self._python_functions().check(definition.target, [argument.name for argument in declared])
+            return
         used = [self._parameters(statement, created | {definition.name}) for statement in definition.statements]
         stored.check_parameters(definition, sorted(set().union(*used)))
         if any(isinstance(part, Call) and part.name == definition.name for part in definition.statements):
@@ -133,12 +140,26 @@ class Execution:
         return found
 
     def _run_stored(self, definition: CreateProcedure, arguments: Mapping[str, object]) -> pa.Table:
-        calls = (*self.calls, definition.name)
-        if definition.name in self.calls:
-            raise _endless(calls)
-        inner = replace(self, calls=calls)
-        results = [inner._run(statement, arguments) for statement in definition.statements]
-        return results[-1].arrow()
+        # What runs is known to the thread: a procedure in Python may come back through a statement of its own.
+        running = _RUNNING.get()
+        here = (id(self.engine), definition.name)
+        if here in running:
+            raise _endless([name for engine, name in (*running, here) if engine == id(self.engine)])
+        token = _RUNNING.set((*running, here))
+        try:
+            if definition.target is not None:
+                return self._python_functions().call(definition.name, definition.target, arguments)
+            results = [self._run(statement, arguments) for statement in definition.statements]
+            return results[-1].arrow()
+        finally:
+            _RUNNING.reset(token)
+
+    def _python_functions(self) -> PythonFunctions:
+        if self.python is None:
+            raise UnsupportedStatementError(
+                "Procedures in Python are not available here", fix="Open the database with qstore_db."
+            )
+        return self.python
 
     def _model_statements(self) -> ModelStatements:
         if self.models is None:

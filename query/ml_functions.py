@@ -1,8 +1,10 @@
 """``ML.PREDICT``, ``ML.EVALUATE``, ``ML.TRAINING_INFO`` after FROM: models as tables, in the spelling of BigQuery ML.
 
-Each is read as a subquery over the functions ``predict`` and ``probabilities`` and the tables ``training_runs`` and
-``metrics``, which the floor above plugs in. The text around the rows is replaced; the rows themselves, a table or a
-query in parentheses, stay as they were written.
+Each is read as a subquery over the functions ``predict``, ``probabilities`` and ``predict_value`` and the tables
+``training_runs`` and ``metrics``, which the floor above plugs in. The text around the rows is replaced; the rows
+themselves, a table or a query in parentheses, stay as they were written. A column has one type, and a text is read
+before its statements run, so that no model can be asked for its kind: ``ML.PREDICT`` and ``ML.EVALUATE`` are for
+classes, ``ML.PREDICT_VALUE`` and ``ML.EVALUATE_VALUE`` for numbers.
 """
 
 from __future__ import annotations
@@ -36,6 +38,13 @@ _FUNCTIONS = {
         "(SELECT count(*) AS rows, avg((predict({model}, vector) = label)::INT) AS accuracy,"
         " avg(-ln(probabilities({model}, vector)[label + 1])) AS loss FROM ",
         " WHERE label IS NOT NULL)",
+    ),
+    "PREDICT_VALUE": _Function("(SELECT *, predict_value({model}, vector) AS predicted FROM ", ")"),
+    "EVALUATE_VALUE": _Function(
+        "(SELECT count(*) AS rows, sqrt(avg(away * away)) AS rmse, avg(abs(away)) AS mae,"
+        " 1 - sum(away * away) / nullif(count(*) * var_pop(target), 0) AS r2"
+        " FROM (SELECT predict_value({model}, vector) - target AS away, target FROM ",
+        " WHERE target IS NOT NULL))",
     ),
     "TRAINING_INFO": _Function(
         "(SELECT * FROM metrics WHERE step = -1 AND run_id = (SELECT max(run_id) FROM training_runs"

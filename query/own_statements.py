@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from query.dialect import Token, as_query, cut, split
@@ -22,6 +23,7 @@ from query.statements import (
 from query.time_travel import at_clauses
 from query.token_reader import TokenReader
 
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _QUERY_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE")
 
 
@@ -124,6 +126,8 @@ def _create_procedure(reader: TokenReader) -> CreateProcedure:
     reader.words("PROCEDURE")
     name = reader.name("the procedure's name").lower()
     arguments = _declared(reader)
+    if reader.take_words("LANGUAGE"):
+        return CreateProcedure(name, arguments, (), or_replace, reader.source, _python_target(reader))
     reader.words("AS", "BEGIN")
     body = reader.rest()
     if not body or not body[-1].is_word("END"):
@@ -135,6 +139,18 @@ def _create_procedure(reader: TokenReader) -> CreateProcedure:
     if not statements:
         raise reader.error("The body is empty", "Write a statement between BEGIN and END.", back=1)
     return CreateProcedure(name, arguments, statements, or_replace, reader.source)
+
+
+def _python_target(reader: TokenReader) -> str:
+    """``python AS 'package.module:function'``, behind LANGUAGE."""
+    if not reader.take_words("PYTHON"):
+        raise reader.error("Procedures are written in SQL or in python", "Write AS BEGIN … END, or LANGUAGE python.")
+    reader.words("AS")
+    target = reader.value()
+    if not isinstance(target, str) or not _TARGET.fullmatch(target):
+        raise reader.error(f"{target!r} names no function", "Write AS 'package.module:function'.", back=1)
+    reader.end("nothing")
+    return target
 
 
 def _declared(reader: TokenReader) -> tuple[DeclaredArgument, ...]:

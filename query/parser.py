@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from query.binder import check_readable
@@ -15,7 +15,9 @@ from query.duckdb_errors import syntax_error
 from query.errors import SqlSyntaxError, UnsupportedStatementError
 from query.functions import Functions
 from query.plan import Condition, NearestShape, NotNearest, WithinShape
-from query.planner import nearest_shape, vector_parameters, vector_partners
+from query.planner import VECTOR_FUNCTIONS, nearest_shape, vector_parameters, vector_partners
+from query.ports import RowScores
+from query.row_scores import ScoreCall, with_looked_up_scores
 from query.source import Source
 from query.statements import Query
 from query.syntax_tree import Node, References, references
@@ -54,6 +56,7 @@ class Parsed:
         within: A distance that all rows of the answer keep, where an index can find those that do.
         vectors: Parameters that stand where a vector is expected.
         partners: Those of them that are compared with the column ``vector``.
+        scores: Calls whose scores must be worked out before the query runs.
     """
 
     query: Query
@@ -63,6 +66,12 @@ class Parsed:
     within: WithinShape | None
     vectors: frozenset[str]
     partners: frozenset[str]
+    scores: tuple[ScoreCall, ...] = ()
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """All parameters: those that DuckDB sees, and those of calls that are worked out before."""
+        return frozenset(self.names.parameters).union(*(call.parameters for call in self.scores))
 
     @property
     def source(self) -> Source:
@@ -73,9 +82,12 @@ class Parsed:
 class Parser:
     """Reads texts with DuckDB's parser and remembers the last 256. Safe to use from several threads."""
 
-    def __init__(self, connection: HardenedConnection, functions: Functions) -> None:
+    def __init__(
+        self, connection: HardenedConnection, functions: Functions, row_scores: Sequence[RowScores] = ()
+    ) -> None:
         self._connection = connection
         self._functions = functions
+        self._row_scores = {function.name: function for function in row_scores}
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], Parsed] = OrderedDict()
         self._kept_conditions: OrderedDict[tuple[str, str], tuple[Parsed, Condition]] = OrderedDict()
@@ -114,6 +126,12 @@ class Parser:
                 raise self._refusal(tree, source)
             condition = condition_of(tree, source)
             kept = (self._checked(Query(source, source), tree), condition)
+            for name in sorted(kept[0].names.functions & set(self._row_scores)):
+                raise UnsupportedStatementError(
+                    f"{name} scores rows in SQL statements, not in a condition alone",
+                    fix="Write it in a SELECT, or search by words and give the rest of the condition there.",
+                    value=name,
+                )
             self._keep(self._kept_conditions, (text, table), kept)
         return kept
 
@@ -142,7 +160,17 @@ class Parser:
             raise self._refusal(tree, query.body)
         if len(tree["statements"]) != 1:
             raise SqlSyntaxError("The text holds more than one statement", line=1, column=1, fix="Write one.")
-        return self._checked(query, tree), quoted is not None
+        statement = tree["statements"][0]
+        names = references(statement)
+        check_readable(names, query.body)
+        scored = with_looked_up_scores(query, statement, names, self._row_scores)
+        if not scored.calls:
+            return self._checked(query, tree), quoted is not None
+        parsed = self._checked(scored.query, self._connection.serialize(scored.query.body.text))
+        looked_up = parsed.names.local_tables | {call.name for call in scored.calls}
+        names = replace(parsed.names, local_tables=looked_up)
+        shape = NotNearest("words score the rows of the whole table") if names.functions & VECTOR_FUNCTIONS else None
+        return replace(parsed, names=names, scores=scored.calls, shape=shape or parsed.shape), quoted is not None
 
     def _checked(self, query: Query, tree: Mapping[str, Any]) -> Parsed:
         statement: Node = tree["statements"][0]

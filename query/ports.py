@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from storage_engine.snapshot import Snapshot
+from storage_engine.snapshot import CollectionView, Snapshot
 
 
 class SystemTable(Protocol):
@@ -86,6 +88,49 @@ class ScalarFunction(Protocol):
 
     def evaluate(self, arguments: Sequence[pa.Array]) -> pa.Array:
         """Values for one batch of rows: equally long Arrow arrays in, one of the same length out."""
+        ...
+
+
+class RowScores(Protocol):
+    """A function that scores the rows of a collection together, such as ``text_match(column, 'words')``."""
+
+    @property
+    def name(self) -> str:
+        """Its name in SQL, lower case."""
+        ...
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """What follows the column, in order; each is a literal or a parameter of the query: text, integer or list."""
+        ...
+
+    def scores(
+        self, view: CollectionView, column: str, arguments: Mapping[str, object]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Distinct slots of live rows with their scores; all other rows have 0.
+
+        Args:
+            view: The collection at a version.
+            column: A metadata column, which may not be there.
+            arguments: Those given, checked by their types; lists as float32 vectors.
+        """
+        ...
+
+
+class PythonFunctions(Protocol):
+    """What ``CREATE PROCEDURE … LANGUAGE python`` and its ``CALL`` may reach."""
+
+    def check(self, target: str, arguments: Sequence[str]) -> None:
+        """Refuse a function that may not be called, is not there, or does not take arguments of these names.
+
+        Args:
+            target: As ``package.module:function``.
+            arguments: Their names.
+        """
+        ...
+
+    def call(self, procedure: str, target: str, arguments: Mapping[str, object]) -> pa.Table:
+        """Call the function of a procedure with these arguments and return what ``CALL`` shows."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -20,6 +20,7 @@ from query.parser import Parsed
 from query.plan import Condition, NearestShape
 from query.relations import CollectionRelation, Relation, chosen
 from query.result import QueryResult
+from query.row_scores import ScoreCall, score_tables, with_written_calls
 from query.where_text import slot_selection
 from query.within import rows_within
 from storage_engine.errors import DimensionMismatchError
@@ -49,14 +50,15 @@ class Processor:
         words = self._connection.words
         relations = bind(parsed.statement, parsed.names, catalog, words, parsed.source, values)
         execution = _Execution(self._connection, self._functions, parsed, catalog, relations, values)
+        scores = score_tables(parsed.scores, relations, parameters)
         found = execution.nearest()
         tables = execution.tables() if found.rows is None else {next(iter(relations)): found.rows}
         rows = execution.run(
-            parsed.query.source.text, {**empty_tables(parsed.names, catalog, relations), **tables}, values
+            parsed.query.source.text, {**empty_tables(parsed.names, catalog, relations), **tables, **scores}, values
         )
         if parsed.query.explains and found.plan and rows.num_columns == 2:
             rows = pa.concat_tables([pa.table([["index"], [found.plan]], names=rows.column_names), rows])
-        return QueryResult(_with_written_names(rows), found.plan or None)
+        return QueryResult(_with_written_names(rows, parsed.scores), found.plan or None)
 
     def selection(
         self,
@@ -180,7 +182,7 @@ class _Execution:
                 )
 
 
-def _with_written_names(rows: pa.Table) -> pa.Table:
-    """Columns without a name of their own are called by their text: with the operator that the user wrote."""
-    names = [name.replace(NEGATIVE_INNER_PRODUCT, "<#>") for name in rows.column_names]
+def _with_written_names(rows: pa.Table, calls: Sequence[ScoreCall]) -> pa.Table:
+    """Columns without a name of their own are called by their text: with operators and calls as the user wrote them."""
+    names = [with_written_calls(name.replace(NEGATIVE_INNER_PRODUCT, "<#>"), calls) for name in rows.column_names]
     return rows if names == rows.column_names else rows.rename_columns(names)

@@ -10,41 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from query.binder import Catalog
+from query.conditions import selected
 from query.duckdb_connection import HardenedConnection, Limits
-from query.errors import InvalidFilterError
 from query.execution import Execution
-from query.filter_mapping import parse_filter
 from query.functions import Functions
 from query.own_statements import parse
 from query.parameters import check_names
 from query.parser import Parsed, Parser
-from query.ports import ModelStatements, Procedure, ScalarFunction, SystemTable
-from query.predicates import to_predicate
+from query.ports import ModelStatements, Procedure, PythonFunctions, RowScores, ScalarFunction, SystemTable
 from query.processor import Processor
-from query.relations import CollectionRelation, ColumnCache
+from query.relations import ColumnCache
 from query.result import QueryResult
-from query.simple_condition import simple_condition
 from query.statements import Query
 from query.system import training_data
 from query.system.collections import Collections, Datasets
 from query.system.procedures import Procedures
+from query.system.reserved_names import RESERVED_TABLE_NAMES
 from query.system.versions import Versions
 from query.time_travel import PastSnapshots
-from query.where_text import selection_of
 from storage_engine.engine import Engine
 from storage_engine.errors import DatabaseClosedError, InvalidArgumentError
 from storage_engine.filters.selection import Selection
 from storage_engine.snapshot import CollectionView, Snapshot
 
 _OWN_TABLES: tuple[SystemTable, ...] = (Collections(), Datasets())
-RESERVED_TABLE_NAMES = frozenset(
-    (
-        *("collections", "datasets", "training_data", "models", "model_versions", "training_runs", "metrics"),
-        *("checkpoints", "jobs", "backends", "states", "state_contexts", "entanglement_groups", "measurements"),
-        *("procedures", "versions"),
-    )
-)
-"""Names of system tables, now and later: no collection may have one of them, in upper or lower case."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +51,9 @@ class Session:
         tables: System tables of the floors above.
         procedures: What ``CALL`` can run.
         functions: Scalar functions for queries.
+        row_scores: Functions that score the rows of a collection together.
         models: What ``CREATE MODEL`` and ``DROP MODEL`` do; without it they are refused.
+        python: What procedures in Python may reach; without it they are refused.
         limits: What one statement may use.
 
     Raises:
@@ -76,7 +67,9 @@ class Session:
         tables: Sequence[SystemTable] = (),
         procedures: Sequence[Procedure] = (),
         functions: Sequence[ScalarFunction] = (),
+        row_scores: Sequence[RowScores] = (),
         models: ModelStatements | None = None,
+        python: PythonFunctions | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._engine = engine
@@ -84,14 +77,16 @@ class Session:
         own = (*_OWN_TABLES, Versions(engine), Procedures(self._procedures))
         self._tables = {table.name: table for table in (*own, *tables)}
         self._models = models
+        self._python = python
         self._cache = ColumnCache()
         self._past = PastSnapshots(engine)
         self._functions = tuple(functions)
+        self._row_scores = tuple(row_scores)
         self._limits = limits or Limits()
         self._lock = Lock()
         self._started: _Started | None = None
         self._closed = False
-        _check_plugged(tables, procedures, functions)
+        _check_plugged(tables, procedures, [*functions, *row_scores])
 
     @property
     def reserved_names(self) -> frozenset[str]:
@@ -116,9 +111,10 @@ class Session:
         if not isinstance(text, str):
             raise InvalidArgumentError(f"The SQL is a {type(text).__name__}", fix="Give a text.", value=text)
         statements = parse(text)
-        return Execution(self._engine, self._parameters_of, self._run, self._procedures, self._models).run(
-            statements, given
+        execution = Execution(
+            self._engine, self._parameters_of, self._run, self._procedures, self._models, self._python
         )
+        return execution.run(statements, given)
 
     def selection(
         self,
@@ -145,17 +141,10 @@ class Session:
             InvalidFilterError: ``filter`` is no filter.
             UnknownColumnError: A column is not there.
         """
-        found = []
         given = dict(parameters or {})
         if where is None:
             check_names([], given)
-        else:
-            found.append(self._where(view, where, given))
-        if filter is not None:
-            found.append(self._filtered(view, filter))
-        if len(found) == 2:
-            return Selection(found[0].mask & found[1].mask)
-        return found[0] if found else None
+        return selected(view, self._cache, where, filter, given, self._by_duckdb)
 
     def mask(
         self,
@@ -198,35 +187,16 @@ class Session:
             if self._started is None:
                 connection = HardenedConnection(self._limits)
                 functions = Functions(self._functions, connection)
-                parser = Parser(connection, functions)
+                parser = Parser(connection, functions, self._row_scores)
                 self._started = _Started(connection, parser, Processor(connection, functions))
             return self._started
 
-    def _where(self, view: CollectionView, text: str, parameters: Mapping[str, object]) -> Selection:
-        if not parameters:
-            known = view.known_selection(f"text {text}")
-            if known is not None:
-                return known
+    def _by_duckdb(self, view: CollectionView, text: str, parameters: Mapping[str, object]) -> Selection:
         started = self._duckdb()
-        if not parameters:
-            node = simple_condition(text, started.connection.words.reserved)
-            relation = CollectionRelation(view, self._cache)
-            predicate = None if node is None else to_predicate(node, relation.schema, (), {})
-            if predicate is not None:
-                found = selection_of(relation, predicate)
-                view.keep_selection(f"text {text}", found)
-                return found
         parsed, condition = started.parser.condition(text, view.schema.name)
         check_names([parsed.names.parameters], parameters)
         catalog = self._catalog(self._engine.snapshot())
         return started.processor.selection(parsed, condition, view, catalog, parameters)
-
-    def _filtered(self, view: CollectionView, mapping: Mapping[str, object]) -> Selection:
-        predicate = parse_filter(mapping)
-        try:
-            return selection_of(CollectionRelation(view, self._cache), predicate)
-        except InvalidArgumentError as error:
-            raise InvalidFilterError(error.what, fix=error.fix, value=error.value) from error
 
     def _catalog(self, snapshot: Snapshot, parameters: Mapping[str, object] | None = None) -> Catalog:
         return Catalog(snapshot, self._tables, self._cache, self._past.reader(parameters or {}))
@@ -237,7 +207,7 @@ class Session:
         Reading is repeated when the query runs: it is remembered, and its tables may have come into being by then.
         """
         names = self._catalog(self._engine.snapshot()).names()
-        return set(self._duckdb().parser.query(query, names).names.parameters)
+        return set(self._duckdb().parser.query(query, names).parameters)
 
     def _run(self, query: Query, parameters: Mapping[str, object]) -> QueryResult:
         catalog = self._catalog(self._engine.snapshot(), parameters)
@@ -246,7 +216,9 @@ class Session:
 
 
 def _check_plugged(
-    tables: Sequence[SystemTable], procedures: Sequence[Procedure], functions: Sequence[ScalarFunction]
+    tables: Sequence[SystemTable],
+    procedures: Sequence[Procedure],
+    functions: Sequence[ScalarFunction | RowScores],
 ) -> None:
     own = [*(table.name for table in _OWN_TABLES), Versions.name, Procedures.name, training_data.NAME]
     for what, names in (

@@ -109,12 +109,15 @@ class DeclaredArgument:
 class CreateProcedure:
     """``CREATE [OR REPLACE] PROCEDURE name (argument TYPE, …) AS BEGIN statement; … END``.
 
+    Or, instead of ``AS BEGIN … END``, ``LANGUAGE python AS 'package.module:function'``.
+
     Args:
         name: Lower case.
         arguments: In the order in which positional values bind.
         statements: What it runs, in order.
         or_replace: Whether it may take the place of another.
         source: Its whole text.
+        target: The Python function that it calls instead of running statements, as ``package.module:function``.
     """
 
     name: str
@@ -122,6 +125,7 @@ class CreateProcedure:
     statements: tuple[BodyStatement, ...]
     or_replace: bool
     source: Source
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import pytest
 
 from query.errors import InvalidParameterError, SqlSyntaxError, UnknownProcedureError
 from query.ports import Parameter
-from query.session import RESERVED_TABLE_NAMES, Session
+from query.session import Session
+from query.system.reserved_names import RESERVED_TABLE_NAMES
 from storage_engine.errors import InvalidArgumentError, NotFoundError
 
 

@@ -16,7 +16,7 @@ from query.filter_mapping import parse_filter
 from query.predicates import to_predicate
 from query.relations import CollectionRelation
 from query.session import Session
-from query.simple_condition import simple_condition
+from query.simple_condition import RESERVED, simple_condition
 from storage_engine.batch import CreateCollection, DeleteRows, PutRows, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.errors import QStoreError, UnknownColumnError
@@ -402,7 +402,7 @@ NOT_PLAIN = [
 def test_plain_conditions_need_no_parser_and_mean_the_same(sample, text, monkeypatch):
     view = sample.engine.snapshot().collection("items")
     started = sample.session._duckdb()
-    node = simple_condition(text, started.connection.words.reserved)
+    node = simple_condition(text)
     parsed = started.parser.condition(text, "items")[1].node
     relation = CollectionRelation(view, sample.session._cache)
     ours, theirs = (to_predicate(one, relation.schema, ("items",), {}) for one in (node, parsed))
@@ -412,10 +412,13 @@ def test_plain_conditions_need_no_parser_and_mean_the_same(sample, text, monkeyp
     assert sample.session.selection(view, where=text) is not None
 
 
+def test_reserved_words_are_those_of_duckdb(sample):
+    assert sample.session._duckdb().connection.words.reserved == RESERVED
+
+
 @pytest.mark.parametrize("text", NOT_PLAIN)
 def test_what_is_not_plain_is_left_to_the_parser(sample, text):
-    words = sample.session._duckdb().connection.words
-    if simple_condition(text, words.reserved) is not None:  # then the parser must read the same in it
+    if simple_condition(text) is not None:  # then the parser must read the same in it
         assert text == "label =-3"
         parsed = sample.session._duckdb().parser.condition(text, "items")[1].node
         assert parsed["right"]["literal"]["text"] == "-3"
@@ -428,7 +431,7 @@ def test_what_is_not_plain_is_left_to_the_parser(sample, text):
 def test_whatever_is_read_without_the_parser_is_read_like_it(sample, words):
     text = "".join(words)
     started = sample.session._duckdb()
-    node = simple_condition(text, started.connection.words.reserved)
+    node = simple_condition(text)
     if node is None:
         return
     schema = CollectionRelation(sample.engine.snapshot().collection("items"), sample.session._cache).schema
