@@ -23,6 +23,8 @@ from qstore_db.row_input import (
     parse_vectors,
     to_float32,
 )
+from qstore_db.search.candidates import Terms
+from qstore_db.search.quantum_query import quantum_query
 from qstore_db.search.records import Records
 from qstore_db.search.target import Target
 from qstore_db.search.verbs import Search
@@ -34,11 +36,14 @@ if TYPE_CHECKING:
     from qstore_db.functions.group_operations import EntangledGroup
     from qstore_db.states.contexts import ContextsInput
     from qstore_db.states.measurement import Measurement
-    from query.session import Session
+    from qstore_db.sync.merging import Direction, Preference
+    from qstore_db.sync.report import SyncReport
+    from query.conditions import Selecting
     from storage_engine.batch import PutMode
     from storage_engine.engine import Engine
     from storage_engine.snapshot import CollectionView, Snapshot
 
+_PLAIN = (None,) * 5  # what query is given of its quantum keywords where none is wanted
 _COMPLETE = "give ids, vectors and metadata row by row, or insert each state in a call of its own"
 
 
@@ -54,7 +59,7 @@ class Collection:
     def __init__(
         self,
         engine: Engine,
-        session: Callable[[], Session],
+        session: Callable[[], Selecting],
         name: str,
         *,
         new: Callable[[int], CollectionSchema] | None = None,
@@ -97,7 +102,7 @@ class Collection:
     @property
     def records(self) -> Records:
         """Records of several vectors: written, deleted and scored together; docs/search_verbs.md shows them."""
-        return Records(Target(self._engine, self._session, self._name))
+        return Records(Target(self._engine, self._session, self._name), self._new)
 
     def __len__(self) -> int:
         return len(self._view())
@@ -280,6 +285,11 @@ class Collection:
         ef: int | None = None,
         recall: float | None = None,
         include: Sequence[str] | None = None,
+        tunneling_strength: float | None = None,
+        rerank: str | None = None,
+        backend: str | None = None,
+        shots: int | None = None,
+        seed: int | None = None,
     ) -> Hits | list[Hits]:
         """The ``top_k`` nearest rows, exactly min(top_k, matching) of them.
 
@@ -301,15 +311,53 @@ class Collection:
                 nothing was enough, or there is no such measurement, every row is looked at. ``None`` means the
                 collection's own promise, if it has one. Not together with ``ef``.
             include: Metadata columns of the answer; ``None`` means all. An empty list reads none.
+            tunneling_strength: Γ ≥ 0: choose rows that are relevant and diverse, together, among the max(20, 4·top_k)
+                nearest, by annealing in a transverse field of this strength (extra ``anneal``); ``hits.energy`` is that
+                of the choice. :meth:`Search.annealed` is the full form.
+            rerank: ``"quantum"``: the max(20, 4·top_k) nearest in the order of their overlap with the query, measured
+                by circuits, which is blind to the sign; ``hits.scores`` are the overlaps and ``hits.standard_errors``
+                their errors. :meth:`Search.reranked` is the full form.
+            backend: Where those circuits run: ``local`` if not given. Only with ``rerank``.
+            shots: Of each circuit; ``None`` reads exact probabilities. Only with ``rerank``.
+            seed: Of the shots (``None`` measures anew) or of the annealing (0 if not given).
 
         Raises:
             InvalidVectorError: NaN, infinity, or a zero query under cosine.
             DimensionMismatchError: A query of another length.
-            InvalidArgumentError: ``top_k``, ``ef`` or ``recall`` out of range.
+            InvalidArgumentError: ``top_k``, ``ef`` or ``recall`` out of range; ``tunneling_strength`` beside
+                ``rerank``; ``backend``, ``shots`` or ``seed`` where nothing asks for them.
             UnknownColumnError: The condition or ``include`` names a column that no row has.
             UnknownContextError: No state has the context.
+            UnknownBackendError: There is no such backend.
+            ExecutionError: A circuit has no result.
+            MissingDependencyError: Annealing without dwave-samplers.
         """
         queries, single = parse_query_vector(vector)
+        asked = (tunneling_strength, rerank, backend, shots, seed)
+        if asked != _PLAIN:
+            terms = Terms(
+                where=where,
+                filter=filter,
+                context=context,
+                phases=phases,
+                coherent_only=coherent_only,
+                exact=exact,
+                ef=ef,
+                recall=recall,
+                include=include,
+            )
+            chosen_hits = quantum_query(
+                Target(self._engine, self._session, self._name),
+                queries,
+                top_k,
+                terms,
+                tunneling_strength=tunneling_strength,
+                rerank=rerank,
+                backend=backend,
+                shots=shots,
+                seed=seed,
+            )
+            return chosen_hits[0] if single else chosen_hits
         snapshot = self._engine.snapshot()
         view = snapshot.collection(self._name)
         unfiltered = where is None and filter is None
@@ -360,7 +408,8 @@ class Collection:
         Raises:
             UnknownIdError: No such row.
             InvalidStateError: The row is no state.
-            UnknownContextError: The state has no such context.
+            UnknownContextError: No state of the collection has the context (one that only this state lacks has
+                probability 0).
         """
         return state_measurement.measure(
             self._engine, self._name, id, context, seed=seed, rng=rng, postselect=postselect, collapse=collapse
@@ -393,6 +442,65 @@ class Collection:
         return group_writing.create_entangled_group(
             self._engine, self._name, id, ids, correlation_strength, propagate=propagate
         )
+
+    def sync(
+        self,
+        index: str,
+        direction: Direction = "both",
+        *,
+        namespace: str = "",
+        prefer: Preference = "local",
+        dry_run: bool = False,
+        allow_emptying: bool = False,
+        anew: bool = False,
+        settle_seconds: float = 60.0,
+        retry_seconds: float = 60.0,
+        api_key: str | None = None,
+        host: str | None = None,
+    ) -> SyncReport:
+        """Carry what changed since the last sync between this collection and a Pinecone index; docs/sync.md.
+
+        It goes on where an earlier one ended, however that ended. Rows are compared with what both sides last agreed
+        on, so each change travels once, deletions too.
+
+        Args:
+            index: Name of an index of this dimension and metric (l2: euclidean, cosine: cosine, ip: dotproduct).
+            direction: ``push`` carries local changes there, ``pull`` those of the index here, ``both`` both.
+            namespace: Of the index; empty text is its default one.
+            prefer: Which content a row gets that changed on both sides: ``local``, ``remote``, or ``neither``: both
+                stay as they are. The report names such rows.
+            dry_run: Send and write nothing; the report is the plan.
+            allow_emptying: Go on although one side has lost every row that had been synced.
+            anew: Forget what was agreed, as if it were the first sync, such as after the index was made anew: rows of
+                one side are carried to the other, and nothing is deleted.
+            settle_seconds: For how long after a write reads of the index may still show what was there before.
+            retry_seconds: For how long a request that fails is tried again; the SDK's own tries come on top.
+            api_key: Otherwise that of the environment variable ``PINECONE_API_KEY``. Never stored or logged.
+            host: Address of the control plane, such as that of an emulator; ``None`` is Pinecone's own, or that of
+                ``PINECONE_CONTROLLER_HOST``.
+
+        Returns:
+            What was done, with ``df()`` for the rows it was done to.
+
+        Raises:
+            MissingDependencyError: The extra ``pinecone`` is not installed.
+            InvalidArgumentError: No key, or an argument out of its range.
+            UnknownIndexError: No such index.
+            DimensionMismatchError, SyncRefusedError: Index and collection do not go together, another thread syncs the
+                collection, or one side is empty now.
+            InvalidIdError, InvalidVectorError, InvalidMetadataError: A changed row is nothing that Pinecone can hold,
+                or the other way round. Before anything is sent.
+            InvalidStateError: The collection holds states.
+            RemoteIndexError: Pinecone failed for good; the next sync goes on where this one was.
+        """
+        from qstore_db.sync.options import SyncOptions
+        from qstore_db.sync.pinecone_index import PineconeIndex
+        from qstore_db.sync.syncing import sync
+
+        options = SyncOptions(direction, prefer, dry_run, allow_emptying, anew, settle_seconds)
+        self._view()  # before anything is asked of the network
+        with PineconeIndex.connect(index, namespace, api_key=api_key, host=host, retry_seconds=retry_seconds) as remote:
+            return sync(self._engine, self._name, remote, options)
 
     def build_graph(self) -> None:
         """Build the search graph over all rows now, instead of waiting for the background."""

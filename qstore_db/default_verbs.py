@@ -17,6 +17,7 @@ from qstore_db.row_input import MetadataInput
 
 if TYPE_CHECKING:
     from qstore_db.functions.group_operations import EntangledGroup
+    from qstore_db.search.records import Records
     from qstore_db.search.verbs import Search
     from qstore_db.states.contexts import ContextsInput
     from qstore_db.states.measurement import Measurement
@@ -125,7 +126,13 @@ class DefaultCollectionVerbs(ABC):
         coherent_only: bool = False,
         exact: bool = False,
         ef: int | None = None,
+        recall: float | None = None,
         include: Sequence[str] | None = None,
+        tunneling_strength: float | None = None,
+        rerank: str | None = None,
+        backend: str | None = None,
+        shots: int | None = None,
+        seed: int | None = None,
     ) -> Hits | list[Hits]:
         """:meth:`Collection.query` on ``default``."""
         return self._default().query(
@@ -138,13 +145,24 @@ class DefaultCollectionVerbs(ABC):
             coherent_only=coherent_only,
             exact=exact,
             ef=ef,
+            recall=recall,
             include=include,
+            tunneling_strength=tunneling_strength,
+            rerank=rerank,
+            backend=backend,
+            shots=shots,
+            seed=seed,
         )
 
     @property
     def search(self) -> Search:
         """:attr:`Collection.search` of ``default``."""
         return self._default().search
+
+    @property
+    def records(self) -> Records:
+        """:attr:`Collection.records` of ``default``, which the first record creates."""
+        return self._default(creating=True).records
 
     def measure(
         self,

@@ -51,9 +51,13 @@ class Hits:
         slots: Rows of the view, one per id.
         columns: Metadata columns to show, or ``None`` for all.
         reason: Why they were found in that way, for people.
+
+    Attributes:
+        energy: Of the QUBO whose answer the rows are, where they were chosen together; otherwise ``None``.
+        standard_errors: float64 of shape (rows,), of scores that were measured by circuits; otherwise ``None``.
     """
 
-    __slots__ = ("_ids", "columns", "reason", "scores", "slots", "strategy", "view")
+    __slots__ = ("_ids", "columns", "energy", "reason", "scores", "slots", "standard_errors", "strategy", "view")
 
     def __init__(
         self,
@@ -72,6 +76,8 @@ class Hits:
         self.slots = slots
         self.columns = columns
         self.reason = reason
+        self.energy: float | None = None
+        self.standard_errors: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         return f"Hits(ids={self.ids!r}, scores={self.scores!r}, strategy={self.strategy!r})"
@@ -111,14 +117,23 @@ class Hits:
     def to_pydict(self) -> dict[str, list[Any]]:
         """Columns as in :meth:`arrow`, as lists of Python values; the quickest way to them."""
         values = self.view.found_values(self.slots, self.columns)
-        return {"id": self.ids, own_name("score", values): self.scores.tolist(), **values}
+        own: dict[str, list[Any]] = {"id": self.ids, own_name("score", values): self.scores.tolist()}
+        if self.standard_errors is not None:
+            own[own_name("standard_error", values)] = self.standard_errors.tolist()
+        return own | values
 
     def arrow(self) -> pa.Table:
-        """Columns ``id``, ``score`` (``_score`` where the metadata has a ``score``), then metadata."""
+        """Columns ``id``, ``score`` (``_score`` where the metadata has a ``score``), then metadata.
+
+        Scores that were measured by circuits are followed by ``standard_error``.
+        """
         metadata = self.metadata
-        names = ["id", own_name("score", metadata.column_names), *metadata.column_names]
-        columns = [pa.array(self.ids, pa.string()), pa.array(self.scores, pa.float32()), *metadata.columns]
-        return pa.table(columns, names=names)
+        names = ["id", own_name("score", metadata.column_names)]
+        columns = [pa.array(self.ids, pa.string()), pa.array(self.scores, pa.float32())]
+        if self.standard_errors is not None:
+            names.append(own_name("standard_error", metadata.column_names))
+            columns.append(pa.array(self.standard_errors, pa.float64()))
+        return pa.table([*columns, *metadata.columns], names=[*names, *metadata.column_names])
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """What :meth:`arrow` gives, for whatever reads Arrow: ``pa.table(hits)``, ``polars.DataFrame(hits)``."""
@@ -166,6 +181,9 @@ def arrow_of(answers: Sequence[Hits]) -> pa.Table:
         first.columns,
         first.reason,
     )
+    errors = [one.standard_errors for one in answers if one.standard_errors is not None]
+    if len(errors) == len(answers):
+        together.standard_errors = np.concatenate(errors)
     numbers = np.repeat(np.arange(len(answers)), [len(one) for one in answers])
     rows = together.arrow()
     return rows.add_column(0, own_name("query", rows.column_names), pa.array(numbers, pa.int64()))

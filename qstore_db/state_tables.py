@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from qstore_db.functions.group_operations import entangled_groups
+from qstore_db.functions.group_operations import entangled_groups, stored_groups
 from qstore_db.functions.state_reading import MEASUREMENTS, STATES
-from qstore_db.states.coherence import age_seconds, is_coherent
+from qstore_db.states.coherence import age_seconds, coherent_weight, is_coherent
 from query.ports import SystemTable
 from query.system.moments import TIME, moment
 from storage_engine.snapshot import Snapshot
@@ -38,6 +38,7 @@ class StatesTable:
             ("written_at", TIME),
             ("age_seconds", pa.float64()),
             ("is_coherent", pa.bool_()),
+            ("coherent_weight", pa.float64()),  # of its interference now, entanglement included
         ]
     )
 
@@ -47,10 +48,19 @@ class StatesTable:
     def rows(self, snapshot: Snapshot) -> pa.Table:
         """All states at the snapshot, aged to one reading of the clock."""
         now = self._clock()
-        return pa.Table.from_pylist([_state_row(state, now) for state in snapshot.table(STATES).values()], self.schema)
+        shares = {
+            (group.collection, member): 1.0 - group.strength
+            for group in stored_groups(snapshot)
+            for member in group.members
+        }
+        found = [
+            _state_row(record, now, shares.get((str(record["collection"]), str(record["id"])), 1.0))
+            for record in snapshot.table(STATES).values()
+        ]
+        return pa.Table.from_pylist(found, self.schema)
 
 
-def _state_row(state: Mapping[str, Any], now: float) -> dict[str, Any]:
+def _state_row(state: Mapping[str, Any], now: float, share: float) -> dict[str, Any]:
     seconds = math.inf if state["coherence_time"] is None else state["coherence_time"]
     age = age_seconds(now, state["written_at"])
     return {
@@ -60,6 +70,7 @@ def _state_row(state: Mapping[str, Any], now: float) -> dict[str, Any]:
         "written_at": moment(state["written_at"]),
         "age_seconds": age,
         "is_coherent": is_coherent(age, seconds),
+        "coherent_weight": share * coherent_weight(age, seconds, state["initial_coherence"]),
     }
 
 

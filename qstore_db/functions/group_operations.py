@@ -152,7 +152,9 @@ def collapse_operations(
 ) -> list[Operation]:
     """What the collapse of a record does to its partners: their conditional probabilities, and the group's new law.
 
-    A partner's age stays: learning something about it does not write it coherently anew.
+    A partner's age stays: learning something about it does not write it coherently anew. Where the group ends, so that
+    its factor 1 − r on interference would go, the partner that is left takes it along: otherwise a measurement of one
+    record would raise the interference of another, averaged over outcomes, which no measurement can do.
 
     Args:
         snapshot: Before the collapse.
@@ -170,16 +172,18 @@ def collapse_operations(
     states = read_states(snapshot, collection, group.members)
     position = group.members.index(record_id)
     law = group.law(states).given(position, context, shown=shown)
-    operations: list[Operation] = []
-    for index, member in enumerate(group.members):
-        if index != position:
-            operations += _moved(snapshot, collection, states[member], law.marginal(index))
     left = replace(group, kept=law)
     if shown:
         # It shows one context for sure, so it is independent of the others.
         members = (*group.members[:position], *group.members[position + 1 :])
         left = replace(group, members=members, kept=law.without(position) if members else None)
-    operations.append(left.put() if len(left.members) > 1 else left.remove())
+    goes_on = len(left.members) > 1
+    operations: list[Operation] = []
+    for index, member in enumerate(group.members):
+        if index != position:
+            factor = 1.0 if goes_on else 1.0 - group.strength
+            operations += _moved(snapshot, collection, states[member], law.marginal(index), factor)
+    operations.append(left.put() if goes_on else left.remove())
     return operations
 
 
@@ -228,7 +232,9 @@ def distribution_of(state: Superposition) -> dict[str, float]:
     return dict(zip(state.contexts, state.probabilities, strict=True))
 
 
-def _moved(snapshot: Snapshot, collection: str, record: StateRecord, distribution: Distribution) -> list[Operation]:
+def _moved(
+    snapshot: Snapshot, collection: str, record: StateRecord, distribution: Distribution, coherence_factor: float = 1.0
+) -> list[Operation]:
     """Operations that give a state other probabilities for the contexts it has, with its age kept."""
     state = record.superposition
     kept = [index for index, context in enumerate(state.contexts) if distribution.get(context, 0.0) > 0]
@@ -237,8 +243,10 @@ def _moved(snapshot: Snapshot, collection: str, record: StateRecord, distributio
         contexts=tuple(state.contexts[index] for index in kept),
         probabilities=tuple(distribution[state.contexts[index]] for index in kept),
         vectors=np.ascontiguousarray(state.vectors[kept]),
+        initial_coherence=coherence_factor * state.initial_coherence,
     )
-    if changed.contexts == state.contexts and changed.probabilities == state.probabilities:
+    same = changed.contexts == state.contexts and changed.probabilities == state.probabilities
+    if same and changed.initial_coherence == state.initial_coherence:
         return []
     return state_operations(snapshot, collection, [record.id], [changed], None, "update", now=record.written_at)
 

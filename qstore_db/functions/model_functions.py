@@ -1,4 +1,4 @@
-"""What a trained model says about a vector, in SQL: ``predict``, ``probabilities`` and ``features``."""
+"""What a trained model says about a vector, in SQL: a function for each type of answer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from qstore_db.errors import DimensionMismatchError
 from qstore_db.functions.vector_lists import lengths, matrix
 from qstore_db.training.trained_models import TrainedModel, TrainedModels
 
+_ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE[]": pa.list_(pa.float64())}
+
 Compute = Callable[[TrainedModel, NDArray[np.float32]], NDArray[Any]]
 
 
@@ -26,7 +28,7 @@ class ModelFunction:
 
     Args:
         name: In SQL, lower case.
-        result_type: In SQL: ``BIGINT`` or ``DOUBLE[]``.
+        result_type: In SQL: ``BIGINT``, ``DOUBLE`` or ``DOUBLE[]``.
         compute: Gives (n,) or (n, m) for vectors (n, d).
         models: The trained versions of the database.
     """
@@ -48,11 +50,11 @@ class ModelFunction:
             arguments: Model names (string) and vectors (lists of float32), equally long.
 
         Returns:
-            int64, or lists of float64; null where an argument is null.
+            int64, float64, or lists of float64; null where an argument is null.
 
         Raises:
             UnknownModelError: There is no model, version or alias of one of the names.
-            InvalidModelError: A model is not trained.
+            InvalidModelError: A model is not trained, or of a kind that does not answer so.
             DimensionMismatchError: A vector has another length than the model's training rows.
             InvalidVectorError: A vector is not finite, holds a null, or cannot be encoded.
         """
@@ -63,10 +65,10 @@ class ModelFunction:
         for name in sorted(set(words[asked].tolist())):
             positions = np.flatnonzero(asked & (words == name))
             trained = self.models.load(name)
-            rows = self._rows(vectors.take(pa.array(positions)), name, trained.classifier.reduction.dimension)
+            rows = self._rows(vectors.take(pa.array(positions)), name, trained.model.reduction.dimension)
             for position, answer in zip(positions, self.compute(trained, rows), strict=True):
                 answers[position] = answer
-        return pa.array(answers, pa.int64() if self.result_type == "BIGINT" else pa.list_(pa.float64()))
+        return pa.array(answers, _ARROW[self.result_type])
 
     def _rows(self, vectors: pa.Array, model: str, dimension: int) -> NDArray[np.float32]:
         wrong = np.flatnonzero(lengths(vectors) != dimension)
@@ -82,13 +84,20 @@ class ModelFunction:
 
 
 def model_functions(models: TrainedModels) -> tuple[ModelFunction, ...]:
-    """``predict(model, vector) → BIGINT``: the class.
+    """``predict(model, vector) → BIGINT``: the class, by a classifier.
 
     ``probabilities(model, vector) → DOUBLE[]``: softmax of the classes' scores, in the order of the classes.
-    ``features(model, vector) → DOUBLE[]``: expectation values of the circuit's readouts, what the linear head sees.
+    ``predict_value(model, vector) → DOUBLE``: the number, by a regressor with one output.
+    ``predict_values(model, vector) → DOUBLE[]``: the numbers, by a regressor.
+    ``features(model, vector) → DOUBLE[]``: expectation values of the circuit's readouts, what the linear head sees; of
+    an autoencoder the code.
+    ``reconstruct(model, vector) → DOUBLE[]``: the reduced vector after its way through an autoencoder's code.
     """
     return (
-        ModelFunction("predict", "BIGINT", TrainedModel.predict, models),
+        ModelFunction("predict", "BIGINT", TrainedModel.predict_classes, models),
         ModelFunction("probabilities", "DOUBLE[]", TrainedModel.predict_proba, models),
-        ModelFunction("features", "DOUBLE[]", TrainedModel.readouts, models),
+        ModelFunction("predict_value", "DOUBLE", TrainedModel.predict_value, models),
+        ModelFunction("predict_values", "DOUBLE[]", TrainedModel.predict_values, models),
+        ModelFunction("features", "DOUBLE[]", TrainedModel.features, models),
+        ModelFunction("reconstruct", "DOUBLE[]", TrainedModel.reconstruct, models),
     )

@@ -122,12 +122,13 @@ def _measure(
     factor: float,
 ) -> Outcome:
     state = record.superposition
-    weight = factor * record.coherent_weight(now)
+    weight = record.coherent_weight(now)
     if asked is None:
         return measure_complete(state, rng)
     if isinstance(asked, str):
+        # A "no" leaves the record in its group, whose factor is applied to whatever it is asked later: not here too.
         return measure_named(state, asked, coherent_weight=weight, rng=rng, postselect=postselect)
-    return measure_superposed(state, asked, coherent_weight=weight, rng=rng, postselect=postselect)
+    return measure_superposed(state, asked, coherent_weight=factor * weight, rng=rng, postselect=postselect)
 
 
 def _stored_state(

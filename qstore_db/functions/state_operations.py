@@ -49,7 +49,7 @@ from storage_engine.snapshot import Snapshot
 
 
 class Unchanged(enum.Enum):
-    """Marks an argument of :func:`update_operations` that was left out, where ``None`` has a meaning of its own."""
+    """Marks an argument of :func:`updated_state` that was left out, where ``None`` has a meaning of its own."""
 
     UNCHANGED = "unchanged"
 
@@ -139,7 +139,6 @@ def state_operations(
         metadata: One row per id, or ``None``; under ``update`` only its columns change.
         mode: As for rows.
         now: When the states count as written.
-        new: The collection's schema, where the same commit creates it.
         new: The collection's schema, if it is to be created where there is none of that name.
 
     Raises:
@@ -183,47 +182,21 @@ def update_operations(
     snapshot: Snapshot,
     collection: str,
     record_id: str,
+    changed: Superposition | None,
+    metadata: pa.Table | None,
     *,
-    vector: ArrayLike | None = None,
-    vectors: VectorsInput | None = None,
-    contexts: ContextsInput | None = None,
-    weights: Sequence[float] | None = None,
-    coherence_time: float | None | Unchanged = UNCHANGED,
-    metadata: pa.Table | None = None,
     now: float,
 ) -> list[Operation]:
-    """Operations that change what is given of a record's state and keep the rest.
+    """Operations that write what :func:`updated_state` gave.
 
     Args:
-        snapshot: The newest one.
-        collection: A cosine collection.
-        record_id: A stored record; an ordinary row becomes a state if ``contexts`` are given.
-        vector: A new vector for all contexts.
-        vectors: New vectors by context, or parallel to ``contexts``.
-        contexts: New contexts and weights. Without new vectors each takes the vector it has; a record that has one
-            vector for all contexts may be given any.
-        weights: Parallel to bare names in ``contexts``.
-        coherence_time: Seconds above 0, ``None`` for no dephasing.
-        metadata: One row; only its columns change.
+        snapshot: The one it was worked out from.
+        collection: A cosine collection, if the state changes.
+        record_id: A stored record.
+        changed: The record's state from now on, whose age starts again; ``None`` leaves state and age as they are.
+        metadata: One row, or ``None``; only its columns change.
         now: When the state counts as written.
-
-    The state counts as written at ``now`` (its age starts again) unless nothing but metadata is given.
-
-    Raises:
-        UnknownIdError: No such record.
-        InvalidStateError: As in :func:`~qstore_db.states.superposition.parse_superposition`; the record is no state and
-            no contexts are given; a context without a vector.
     """
-    changed = updated_state(
-        snapshot,
-        collection,
-        record_id,
-        vector=vector,
-        vectors=vectors,
-        contexts=contexts,
-        weights=weights,
-        coherence_time=coherence_time,
-    )
     if changed is None:
         return [PutRows(collection, [record_id], None, None, metadata, "update")]
     return state_operations(snapshot, collection, [record_id], [changed], metadata, "update", now=now)
@@ -240,7 +213,27 @@ def updated_state(
     weights: Sequence[float] | None = None,
     coherence_time: float | None | Unchanged = UNCHANGED,
 ) -> Superposition | None:
-    """The state that :func:`update_operations` writes; ``None`` where nothing but metadata is given."""
+    """What is given of a record's state changed, and the rest kept.
+
+    Args:
+        snapshot: The newest one.
+        collection: A cosine collection.
+        record_id: A stored record; an ordinary row becomes a state if ``contexts`` are given.
+        vector: A new vector for all contexts.
+        vectors: New vectors by context, or parallel to ``contexts``.
+        contexts: New contexts and weights. Without new vectors each takes the vector it has; a record that has one
+            vector for all contexts may be given any.
+        weights: Parallel to bare names in ``contexts``.
+        coherence_time: Seconds above 0, ``None`` for no dephasing.
+
+    Returns:
+        The state to write; ``None`` where nothing of it is given.
+
+    Raises:
+        UnknownIdError: No such record.
+        InvalidStateError: As in :func:`~qstore_db.states.superposition.parse_superposition`; the record is no state and
+            no contexts are given; a context without a vector; the collection is not a cosine one.
+    """
     view = snapshot.collection(collection)
     slots = view.slots_of([record_id])
     if slots[0] < 0:

@@ -7,7 +7,7 @@ from :func:`writing`, and whoever commits operations of :mod:`qstore_db.function
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
@@ -28,7 +28,7 @@ from qstore_db.functions.state_operations import (
 )
 from qstore_db.states.contexts import ContextsInput
 from qstore_db.states.superposition import Superposition, VectorsInput
-from storage_engine.batch import PutMode, PutRows, WriteBatch
+from storage_engine.batch import Operation, PutMode, PutRows, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.schema import CollectionSchema
 from storage_engine.snapshot import Snapshot
@@ -97,20 +97,8 @@ def update_state(
     coherence_time: float | None | Unchanged = UNCHANGED,
     metadata: pa.Table | None = None,
 ) -> int:
-    """Change what is given of a record's state in one commit; see :func:`update_operations`. Returns the version."""
+    """Change what is given of a record's state in one commit; see :func:`updated_state`. Returns the version."""
     with writing(engine) as snapshot:
-        operations = update_operations(
-            snapshot,
-            collection,
-            record_id,
-            vector=vector,
-            vectors=vectors,
-            contexts=contexts,
-            weights=weights,
-            coherence_time=coherence_time,
-            metadata=metadata,
-            now=engine.clock(),
-        )
         changed = updated_state(
             snapshot,
             collection,
@@ -121,6 +109,7 @@ def update_state(
             weights=weights,
             coherence_time=coherence_time,
         )
+        operations = update_operations(snapshot, collection, record_id, changed, metadata, now=engine.clock())
         if changed is not None:
             operations += changed_operations(snapshot, collection, record_id, changed)
         return engine.commit(WriteBatch(operations))
@@ -134,8 +123,17 @@ def delete_rows(engine: Engine, collection: str, ids: Sequence[str], *, missing_
         return engine.commit(WriteBatch(operations))
 
 
-def drop_collection(engine: Engine, collection: str) -> int:
-    """Drop a collection with its states in one commit; its rows in ``measurements`` stay. Returns the version."""
+def drop_collection(
+    engine: Engine, collection: str, also: Callable[[Snapshot, str], Sequence[Operation]] = lambda _snapshot, _name: ()
+) -> int:
+    """Drop a collection with its states in one commit; its rows in ``measurements`` stay. Returns the version.
+
+    Args:
+        engine: The database.
+        collection: Its name.
+        also: Gives what else goes with it.
+    """
     with writing(engine) as snapshot:
         groups = [group.remove() for group in stored_groups(snapshot, collection)]
-        return engine.commit(WriteBatch([*drop_operations(snapshot, collection), *groups]))
+        rest = also(snapshot, collection)
+        return engine.commit(WriteBatch([*drop_operations(snapshot, collection), *groups, *rest]))

@@ -1,56 +1,62 @@
-"""Kernel matrices of feature maps, for support vector machines and other kernel methods.
+"""Kernel matrices of feature maps, for support vector machines and other kernel methods, exactly.
 
 - Fidelity kernel (Havlíček et al. 2019, doi 10.1038/s41586-019-0980-2): k(x, y) = |⟨φ(x)|φ(y)⟩|².
 - Projected kernel (Huang et al. 2021, doi 10.1038/s41467-021-22539-9): k(x, y) = exp(−γ Σ_q ‖ρ_q(x) − ρ_q(y)‖²_F) with
   the reduced states of single qubits; ‖ρ − σ‖²_F = ½ Σ_P (⟨P⟩_ρ − ⟨P⟩_σ)² over P in X, Y, Z.
 
-Feature maps: ``angle``: one RY(x_q) a qubit; ``zz``: the ZZ feature map; ``amplitude``: x / |x| as amplitudes.
-No advantage over classical kernels is claimed: with exact states these matrices are computed classically, and on few
-qubits quickly.
+Feature maps: :mod:`qstore_db.kernels.feature_maps`. No advantage over classical kernels is claimed: with exact states
+these matrices are computed classically, and on few qubits quickly. From circuits: :mod:`qstore_db.kernels.estimated`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.encodings.amplitude import amplitudes, qubits_for, state_preparation
-from qstore_db.circuits.encodings.angle import angle_encoding
-from qstore_db.circuits.encodings.zz_feature_map import zz_columns, zz_feature_map
-from qstore_db.circuits.observables import PauliString
-from qstore_db.circuits.placement import bind
-from qstore_db.errors import InvalidArgumentError, InvalidVectorError
-from qstore_db.executor.executor import Executor
-from qstore_db.kernels.overlap import OverlapMethod, estimate_overlaps
-from qstore_db.simulation.plan import compile_circuit
-from qstore_db.simulation.state_vector import states
+from qstore_db.errors import InvalidArgumentError
+from qstore_db.kernels.feature_maps import Amplitudes, Encoder, FeatureMap, feature_rows
+from qstore_db.simulation.memory import require
 
-FeatureMap = Literal["angle", "zz", "amplitude"]
+Kernel = Literal["fidelity", "projected"]
 
-_MAX_FEATURES = 24
+BLOCK_BYTES = 64 << 20
+"""States and products that a kernel matrix holds at a time, besides the matrix itself."""
+
+Rows = Callable[[int, int], NDArray[np.float64]]
+"""Rows start … stop - 1 of something larger, float64 (stop - start, features)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EstimatedGram:
-    """A kernel matrix of one set of rows, estimated from shots and made usable.
+@dataclass(frozen=True, slots=True)
+class KernelSettings:
+    """Which kernel.
 
     Args:
-        matrix: float64 (n, n): symmetric, diagonal 1 before the projection, no eigenvalue below 0.
-        raw: As it was estimated: one number per pair, symmetric, diagonal 1.
-        smallest_eigenvalue: Of ``raw``; below 0 it was no kernel matrix.
-        moved: ‖matrix − raw‖_F: what the projection changed.
-        circuits: How many were measured.
+        kernel: ``fidelity`` or ``projected``.
+        feature_map: See :mod:`qstore_db.kernels.feature_maps`.
+        repetitions: Of the ZZ feature map.
+        gamma: γ > 0 of the projected kernel, which is what it means.
+
+    Raises:
+        InvalidArgumentError: There is no such kernel, or γ is not above 0.
     """
 
-    matrix: NDArray[np.float64]
-    raw: NDArray[np.float64]
-    smallest_eigenvalue: float
-    moved: float
-    circuits: int
+    kernel: Kernel = "fidelity"
+    feature_map: FeatureMap = "zz"
+    repetitions: int = 2
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kernel not in get_args(Kernel):
+            known = ", ".join(get_args(Kernel))
+            raise InvalidArgumentError(
+                f"There is no kernel {self.kernel!r}", fix=f"There are {known}.", value=self.kernel
+            )
+        if not np.isfinite(self.gamma) or self.gamma <= 0:
+            raise InvalidArgumentError(f"gamma is {self.gamma!r}", fix="Give a number above 0.", value=self.gamma)
 
 
 def fidelity_gram(
@@ -65,18 +71,16 @@ def fidelity_gram(
         repetitions: Of the ZZ feature map.
 
     Returns:
-        float64 (n, m), in [0, 1]. Usable as ``SVC(kernel="precomputed")``. Cost: n + m states, one matrix product.
+        float64 (n, m), in [0, 1]. Usable as ``SVC(kernel="precomputed")``. Beside it at most ``BLOCK_BYTES`` are held
+        at a time. Cost: the states and one matrix product; where the states of all columns take more than half of
+        those bytes, the columns' states are computed once for each block of rows.
 
     Raises:
         InvalidVectorError: Rows that are not finite, of another width, or zero for ``amplitude``.
         InvalidArgumentError: The feature map is unknown.
+        NotEnoughMemoryError: The matrix does not fit.
     """
-    left = _states(_matrix(rows), feature_map, repetitions)
-    right = left if columns is None else _states(_matrix(columns), feature_map, repetitions)
-    if left.shape[1] != right.shape[1]:
-        raise InvalidVectorError("Rows and columns differ in features", fix="Give the same features.")
-    overlaps = np.abs(left.conj() @ right.T) ** 2
-    return np.asarray(np.minimum(overlaps, 1.0), dtype=np.float64)
+    return _gram(rows, columns, KernelSettings("fidelity", feature_map, repetitions))
 
 
 def projected_gram(
@@ -102,105 +106,101 @@ def projected_gram(
     Raises:
         InvalidArgumentError: γ is not above 0, or the feature map is unknown.
         InvalidVectorError: As :func:`fidelity_gram`.
+        NotEnoughMemoryError: The matrix does not fit.
     """
-    if not np.isfinite(gamma) or gamma <= 0:
-        raise InvalidArgumentError(f"gamma is {gamma!r}", fix="Give a number above 0.", value=gamma)
-    left = _single_qubits(_matrix(rows), feature_map, repetitions)
-    right = left if columns is None else _single_qubits(_matrix(columns), feature_map, repetitions)
-    if left.shape[1] != right.shape[1]:
-        raise InvalidVectorError("Rows and columns differ in features", fix="Give the same features.")
-    distances = np.square(left[:, None, :] - right[None, :, :]).sum(axis=2) / 2.0
-    return np.asarray(np.exp(-gamma * distances))
+    return _gram(rows, columns, KernelSettings("projected", feature_map, repetitions, gamma))
 
 
-def estimated_gram(
-    executor: Executor,
-    rows: ArrayLike,
+def gram_blocks(
+    rows: Rows,
+    count: int,
+    columns: Rows,
+    width: int,
+    features: int,
+    settings: KernelSettings,
     *,
-    shots: int,
-    feature_map: FeatureMap = "zz",
-    repetitions: int = 2,
-    method: OverlapMethod = "compute_uncompute",
-    backend: str | None = None,
-    seed: int | None = None,
-) -> EstimatedGram:
-    """The fidelity kernel of one set of rows, from measurements of n(n − 1)/2 circuits.
-
-    An estimated matrix is in general not positive semidefinite: its negative eigenvalues are set to 0, the nearest such
-    matrix in Frobenius norm (Higham 1988, doi 10.1016/0024-3795(88)90223-6), and the result says how far it moved.
+    block_bytes: int = BLOCK_BYTES,
+    into: NDArray[np.float64] | None = None,
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """A kernel matrix by blocks of rows, for what does not fit the memory.
 
     Args:
-        executor: What runs the circuits.
-        rows: (n, features), n ≥ 2.
-        shots: Of each circuit.
-        feature_map: See the module.
-        repetitions: Of the ZZ feature map.
-        method: As in :func:`~qstore_db.kernels.overlap.overlap_circuit`.
-        backend: One of the executor's; ``None`` is its first.
-        seed: As in :func:`~qstore_db.kernels.overlap.estimate_overlaps`.
+        rows: Gives x.
+        count: How many rows, n.
+        columns: Gives y.
+        width: How many columns, m.
+        features: Of both.
+        settings: Which kernel.
+        block_bytes: States and products held at a time, beside the block itself.
+        into: A matrix (n, m) whose rows the blocks are; ``None`` makes an array for each.
+
+    Yields:
+        Which rows, and float64 (rows of the block, m) of them; how rows are cut moves entries by rounding only.
 
     Raises:
-        InvalidVectorError: As :func:`fidelity_gram`.
-        InvalidArgumentError: Fewer than two rows, or an argument is out of its range.
+        InvalidVectorError: A row is zero for ``amplitude``, or has too many features for the feature map.
     """
-    values = _matrix(rows)
-    if len(values) < 2:
-        raise InvalidArgumentError(f"{len(values)} row has no pairs", fix="Give at least two rows.", value=len(values))
-    circuits = [_preparation(row, feature_map, repetitions) for row in values]
-    above = np.triu_indices(len(values), 1)
-    pairs = [(circuits[i], circuits[j]) for i, j in zip(*above, strict=True)]
-    found = estimate_overlaps(executor, pairs, backend=backend, method=method, shots=shots, seed=seed)
-    raw = np.eye(len(values))
-    raw[above] = found.values
-    raw = raw + raw.T - np.eye(len(values))
-    eigenvalues, vectors = np.linalg.eigh(raw)
-    matrix = raw if eigenvalues[0] >= 0 else (vectors * np.maximum(eigenvalues, 0.0)) @ vectors.T
-    return EstimatedGram(matrix, raw, float(eigenvalues[0]), float(np.linalg.norm(matrix - raw)), found.circuits)
+    encoder = Encoder(settings.feature_map, features, settings.repetitions)
+    fidelity = settings.kernel == "fidelity"
+    row_bytes = (16 << encoder.n_qubits) if fidelity else 24 * encoder.n_qubits
+    # A quarter each for the states of rows and of columns, half for their products or differences.
+    pair_bytes = 32 if fidelity else 2 * row_bytes
+    step = max(1, min(block_bytes // (4 * row_bytes), int((block_bytes // pair_bytes) ** 0.5)))
+    kept: list[tuple[int, Amplitudes]] | None = [] if width * row_bytes <= block_bytes // 2 else None
+    for start in range(0, count, step):
+        stop = min(start + step, count)
+        left = _encoded(encoder, rows(start, stop), fidelity)
+        block = np.empty((stop - start, width)) if into is None else into[start:stop]
+        for at, right in _column_states(encoder, columns, width, step, fidelity, kept):
+            block[:, at : at + len(right)] = _products(left, right, settings)
+        yield slice(start, stop), block
 
 
-def _matrix(rows: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(rows, dtype=np.float64)
-    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
-        raise InvalidVectorError(
-            f"rows of shape {values.shape} are no finite matrix", fix="Give finite numbers of shape (rows, features)."
-        )
-    return values
+def _column_states(
+    encoder: Encoder, columns: Rows, width: int, step: int, fidelity: bool, kept: list[tuple[int, Amplitudes]] | None
+) -> Iterator[tuple[int, Amplitudes]]:
+    """Where each block of columns begins, and its states; remembered in ``kept`` where that is a list."""
+    if kept:
+        yield from kept
+        return
+    for at in range(0, width, step):
+        found = (at, _encoded(encoder, columns(at, min(at + step, width)), fidelity))
+        if kept is not None:
+            kept.append(found)
+        yield found
 
 
-def _circuit(features: int, feature_map: FeatureMap, repetitions: int) -> Circuit:
-    if feature_map not in get_args(FeatureMap):
-        known = ", ".join(get_args(FeatureMap))
-        raise InvalidArgumentError(f"There is no feature map {feature_map!r}", fix=f"There are {known}.")
-    if features > _MAX_FEATURES:
-        raise InvalidVectorError(
-            f"{features} features need as many qubits", fix=f"Reduce them to {_MAX_FEATURES}, or use amplitude."
-        )
-    return angle_encoding(features) if feature_map == "angle" else zz_feature_map(features, repetitions)
+def _encoded(encoder: Encoder, values: NDArray[np.float64], fidelity: bool) -> Amplitudes:
+    return encoder.states(values) if fidelity else encoder.single_qubits(values)
 
 
-def _columns(values: NDArray[np.float64], feature_map: FeatureMap) -> NDArray[np.float64]:
-    return zz_columns(values) if feature_map == "zz" else values
+def _products(left: Amplitudes, right: Amplitudes, settings: KernelSettings) -> NDArray[np.float64]:
+    if settings.kernel == "fidelity":
+        overlaps = np.abs(left.conj() @ right.T) ** 2
+        return np.asarray(np.minimum(overlaps, 1.0), dtype=np.float64)
+    return np.exp(-settings.gamma * bloch_distances(np.real(left), np.real(right)))
 
 
-def _preparation(row: NDArray[np.float64], feature_map: FeatureMap, repetitions: int) -> Circuit:
-    if feature_map == "amplitude":
-        return state_preparation(row)
-    circuit = _circuit(len(row), feature_map, repetitions)
-    return bind(circuit, data=_columns(row[None], feature_map)[0])
+def bloch_distances(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Σ_q ‖ρ_q − σ_q‖²_F of rows of ⟨X⟩, ⟨Y⟩, ⟨Z⟩ of each qubit: (n, 3q) and (m, 3q) give (n, m)."""
+    differences = left[:, None, :] - right[None, :, :]
+    return np.asarray(np.einsum("ijk,ijk->ij", differences, differences) / 2.0)
 
 
-def _states(values: NDArray[np.float64], feature_map: FeatureMap, repetitions: int) -> NDArray[np.complexfloating]:
-    if feature_map == "amplitude":
-        return np.asarray(amplitudes(values, qubits_for(values.shape[1])), dtype=np.complex128)
-    return states(_circuit(values.shape[1], feature_map, repetitions), data=_columns(values, feature_map))
-
-
-def _single_qubits(values: NDArray[np.float64], feature_map: FeatureMap, repetitions: int) -> NDArray[np.float64]:
-    """⟨X⟩, ⟨Y⟩ and ⟨Z⟩ of each qubit, (rows, 3n)."""
-    amplitude = feature_map == "amplitude"
-    n = qubits_for(values.shape[1]) if amplitude else values.shape[1]
-    circuit = Circuit(n) if amplitude else _circuit(n, feature_map, repetitions)
-    strings = tuple(PauliString("I" * q + letter + "I" * (n - q - 1)) for q in range(n) for letter in "XYZ")
-    plan = compile_circuit(circuit, strings, amplitude_input=amplitude)
-    data, start = (None, values) if amplitude else (_columns(values, feature_map), None)
-    return np.asarray(plan.expectations(data, None, start, dtype="float64"), dtype=np.float64)
+def _gram(rows: ArrayLike, columns: ArrayLike | None, settings: KernelSettings) -> NDArray[np.float64]:
+    left = feature_rows(rows)
+    right = left if columns is None else feature_rows(columns, left)
+    require(8 * len(left) * len(right))
+    matrix = np.empty((len(left), len(right)))
+    blocks = gram_blocks(
+        lambda start, stop: left[start:stop],
+        len(left),
+        lambda start, stop: right[start:stop],
+        len(right),
+        left.shape[1],
+        settings,
+        into=matrix,
+    )
+    for _ in blocks:
+        pass
+    return matrix

@@ -1,8 +1,9 @@
 """QUBOs over assignments with exactly k ones: E(x) least subject to Σ x_i = k.
 
-The constraint enters as A·(Σ x_i - k)² with A = 1.25·max_i (|Q_ii| + Σ_j |Q_ij|), more than any flip can gain, so
-the least energy of the whole has exactly k ones. A solver that ends elsewhere is mended flip by flip, which the answer
-says; where nothing is proven, ones and zeros are then exchanged while that lowers E.
+The constraint enters as A·(Σ x_i - k)² with A = 1.25·max_i (|Q_ii| + Σ_j |Q_ij|), or what the caller knows to be
+enough: more than any flip can gain, so the least energy of the whole has exactly k ones. A solver that ends elsewhere
+is mended flip by flip, which the answer says; where nothing is proven, ones and zeros are then exchanged while that
+lowers E.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Choice:
     Args:
         bits: int8 (m,), k of them 1.
         energy: Of the problem without the penalty.
-        method: What solved it.
-        optimal: Whether nothing better can exist: only where everything was compared.
+        method: What solved it; ``all`` where k is m and nothing is left to solve.
+        optimal: Whether nothing better can exist: only where everything was compared, or k is m.
         repaired: Whether the solver's answer had another count.
         circuits: How many were run.
     """
@@ -47,6 +48,11 @@ def choose_exactly(
     k: int,
     *,
     method: Method | None = None,
+    penalty: float | None = None,
+    tunneling_strength: float | None = None,
+    temperature: float | None = None,
+    reads: int | None = None,
+    sweeps: int | None = None,
     executor: Executor | None = None,
     backend: str | None = None,
     shots: int | None = None,
@@ -57,8 +63,14 @@ def choose_exactly(
     Args:
         problem: On m variables.
         k: 1 to m.
-        method: As for :func:`~qstore_db.qubo.solving.solve_qubo`. ``None``: QAOA if ``executor`` is given, otherwise
-            everything is compared up to 20 variables, and annealed beyond.
+        method: As for :func:`~qstore_db.qubo.solving.solve_qubo`. ``None``: annealing if ``tunneling_strength`` is
+            given, QAOA if ``executor`` is; otherwise everything is compared up to 20 variables, and annealed beyond.
+        penalty: A > 0, above what one flip among about k ones can gain; the smaller, the easier for solvers that walk.
+            ``None`` is that of the module.
+        tunneling_strength: As there.
+        temperature: As there.
+        reads: As there.
+        sweeps: As there.
         executor: As there.
         backend: As there.
         shots: As there.
@@ -71,16 +83,31 @@ def choose_exactly(
     m = problem.variables
     if isinstance(k, bool) or k not in range(1, m + 1):
         raise InvalidArgumentError(f"{k!r} of {m} cannot be chosen", fix=f"Choose 1 to {m}.", value=k)
-    chosen = _method_for(m, executor) if method is None else method
+    if penalty is not None and not (np.isfinite(penalty) and penalty > 0):
+        raise InvalidArgumentError(f"penalty is {penalty!r}", fix="Give a number above 0.", value=penalty)
+    chosen = method_for(m, tunneling_strength, executor) if method is None else method
+    if k == m:
+        every = np.ones(m, np.int8)
+        return Choice(every, float(problem.energy(every)), "all", optimal=True, repaired=False)
     both = problem.quadratic + problem.quadratic.T
-    penalty = 1.25 * float((np.abs(problem.linear) + np.abs(both).sum(axis=1)).max()) or 1.0
+    weight = penalty or 1.25 * float((np.abs(problem.linear) + np.abs(both).sum(axis=1)).max()) or 1.0
     whole = Qubo(
-        problem.linear + penalty * (1.0 - 2.0 * k),
-        problem.quadratic + np.triu(np.full((m, m), 2.0 * penalty), 1),
-        problem.offset + penalty * k * k,
+        problem.linear + weight * (1.0 - 2.0 * k),
+        problem.quadratic + np.triu(np.full((m, m), 2.0 * weight), 1),
+        problem.offset + weight * k * k,
     )
-    chance = None if chosen == "brute_force" else seed
-    found = solve_qubo(whole, chosen, executor=executor, backend=backend, shots=shots, seed=chance)
+    found = solve_qubo(
+        whole,
+        chosen,
+        tunneling_strength=tunneling_strength,
+        temperature=temperature,
+        reads=reads,
+        sweeps=sweeps,
+        executor=executor,
+        backend=backend,
+        shots=shots,
+        seed=None if chosen == "brute_force" else seed,
+    )
     bits = found.bits.astype(np.int8)
     repaired = int(bits.sum()) != k
     while int(bits.sum()) != k:
@@ -92,7 +119,10 @@ def choose_exactly(
     return Choice(bits, float(problem.energy(bits)), found.method, found.optimal, repaired, found.circuits)
 
 
-def _method_for(variables: int, executor: Executor | None) -> Method:
+def method_for(variables: int, tunneling_strength: float | None, executor: Executor | None) -> Method:
+    """The method that the arguments of :func:`choose_exactly` ask for."""
+    if tunneling_strength is not None:
+        return "path_integral"
     if executor is not None:
         return "qaoa"
     return "brute_force" if variables <= MAX_BRUTE_FORCE else "path_integral"

@@ -4,21 +4,25 @@ With relevances r_i and similarities S_ij of the candidates, both brought to [0,
 
     gain(x) = (1 − d)·Σ_i r_i x_i − d·(2 / (k − 1))·Σ_{i<j} S_ij x_i x_j,        Σ_i x_i = k,
 
-so that both sums have at most k terms' worth. The constraint enters as A·(Σ x_i − k)², A = 1.25·max(1 − d, 2d), more
-than one candidate too many or too few can gain. An annealed answer of another count is mended greedily, which the
-result says, and then single candidates are exchanged for others while that gains.
+so that both sums have at most k terms' worth. :mod:`qstore_db.qubo.exact_count` keeps the count, with the penalty
+A = 1.25·max(1 − d, 2d), more than one candidate too many or too few can gain.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qstore_db.errors import InvalidArgumentError
+from qstore_db.qubo.exact_count import choose_exactly, method_for
 from qstore_db.qubo.problem import Qubo
-from qstore_db.qubo.solving import MAX_BRUTE_FORCE, Method, solve_qubo
+from qstore_db.qubo.solving import Method
+
+if TYPE_CHECKING:
+    from qstore_db.executor.executor import Executor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,9 +32,10 @@ class Selection:
     Args:
         chosen: int64 (k,), ascending.
         gain: As the module defines it.
-        energy: Of the QUBO: −gain where the count is k.
-        method: What solved it.
+        energy: Of the QUBO at the choice, which is −gain because the count is k.
+        method: What solved it; ``all`` where every candidate is chosen and nothing was solved.
         repaired: Whether the solver's answer had another count and was mended.
+        circuits: How many were run.
     """
 
     chosen: NDArray[np.int64]
@@ -38,6 +43,7 @@ class Selection:
     energy: float
     method: str
     repaired: bool
+    circuits: int = 0
 
 
 def select_diverse(
@@ -47,7 +53,10 @@ def select_diverse(
     *,
     diversity: float = 0.5,
     method: Method | None = None,
-    tunneling_strength: float = 1.0,
+    tunneling_strength: float | None = None,
+    executor: Executor | None = None,
+    backend: str | None = None,
+    shots: int | None = None,
     seed: int = 0,
 ) -> Selection:
     """Choose k candidates.
@@ -57,10 +66,14 @@ def select_diverse(
         similarity: (m, m), symmetric, finite; brought to [0, 1] likewise, its diagonal does not count.
         k: 1 to m.
         diversity: d in [0, 1]: 0 takes the k most relevant, 1 looks at nothing but how unlike they are.
-        method: As in :func:`~qstore_db.qubo.solving.solve_qubo`; ``None`` compares everything where there are at most
-            20 candidates and anneals otherwise.
+        method: As in :func:`~qstore_db.qubo.solving.solve_qubo`. ``None``: annealing if ``tunneling_strength`` is
+            given, QAOA if ``executor`` is; otherwise everything is compared where there are at most 20 candidates, and
+            annealed beyond.
         tunneling_strength: As there.
-        seed: As there.
+        executor: As there.
+        backend: As there.
+        shots: As there.
+        seed: As there; without meaning where everything is compared.
 
     Raises:
         InvalidArgumentError: Shapes that do not fit, numbers that are not finite, or an argument out of its range.
@@ -77,75 +90,29 @@ def select_diverse(
         raise InvalidArgumentError(f"diversity is {diversity!r}", fix="Give a number from 0 to 1.", value=diversity)
     if not (np.isfinite(relevance).all() and np.isfinite(similarity).all()):
         raise InvalidArgumentError("A relevance or similarity is not finite", fix="Give finite numbers.")
-    gains = _Gains.of(relevance, similarity, k, diversity)
-    chosen_method: Method = method or ("brute_force" if m <= MAX_BRUTE_FORCE else "path_integral")
-    # Gains are of the order of 1; a twentieth of that is told apart before the exchanges.
-    solution = solve_qubo(
-        gains.problem(k, diversity),
-        chosen_method,
+    outside = ~np.eye(m, dtype=bool)
+    single = (1.0 - diversity) * _unit(relevance)
+    pair = np.where(outside, _unit((similarity + similarity.T) / 2, outside), 0.0)
+    problem = Qubo(-single, np.triu(diversity * 2.0 / max(1, k - 1) * pair, 1))
+    chosen = method_for(m, tunneling_strength, executor) if method is None else method
+    walks = chosen == "path_integral"
+    found = choose_exactly(
+        problem,
+        k,
+        method=chosen,
+        penalty=1.25 * max(1.0 - diversity, 2.0 * diversity),
         tunneling_strength=tunneling_strength,
-        temperature=0.05,
-        reads=2,
-        sweeps=250,
+        # Gains are of the order of 1; a twentieth of that is told apart before the exchanges.
+        temperature=0.05 if walks else None,
+        reads=2 if walks else None,
+        sweeps=250 if walks else None,
+        executor=executor,
+        backend=backend,
+        shots=shots,
         seed=seed,
     )
-    bits = solution.bits.astype(bool)
-    repaired = int(bits.sum()) != k
-    while int(bits.sum()) != k:
-        bits = gains.nearer(bits, k)
-    if not solution.optimal:
-        bits = gains.exchanged(bits)
-    gain = gains.gain(bits)
-    return Selection(np.flatnonzero(bits), gain, -gain, solution.method, repaired)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Gains:
-    """The weighted relevances (m,) and similarities of pairs (m, m), diagonal 0."""
-
-    single: NDArray[np.float64]
-    pair: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, relevance: NDArray[np.float64], similarity: NDArray[np.float64], k: int, diversity: float) -> _Gains:
-        outside = ~np.eye(len(relevance), dtype=bool)
-        pair = np.where(outside, _unit((similarity + similarity.T) / 2, outside), 0.0)
-        return cls((1.0 - diversity) * _unit(relevance), diversity * 2.0 / max(1, k - 1) * pair)
-
-    def problem(self, k: int, diversity: float) -> Qubo:
-        penalty = 1.25 * max(1.0 - diversity, 2.0 * diversity)
-        m = len(self.single)
-        linear = -self.single + penalty * (1.0 - 2.0 * k)
-        return Qubo(linear, np.triu(self.pair + 2.0 * penalty * np.ones((m, m)), 1), penalty * k * k)
-
-    def gain(self, bits: NDArray[np.bool_]) -> float:
-        return float(self.single[bits].sum() - self.pair[np.ix_(bits, bits)].sum() / 2.0)
-
-    def nearer(self, bits: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
-        """One candidate more or fewer, whichever brings most or costs least; the first one on a tie."""
-        marginal = self.single - self.pair[:, bits].sum(axis=1)
-        changed = bits.copy()
-        if bits.sum() < k:
-            free = np.flatnonzero(~bits)
-            changed[free[marginal[free].argmax()]] = True
-        else:
-            taken = np.flatnonzero(bits)
-            changed[taken[marginal[taken].argmin()]] = False
-        return changed
-
-    def exchanged(self, bits: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The exchange of one candidate for another that gains most, again and again until none gains."""
-        while bits.any() and not bits.all():
-            inside, outside = np.flatnonzero(bits), np.flatnonzero(~bits)
-            marginal = self.single - self.pair[:, bits].sum(axis=1)
-            # A newcomer is not beside the one that it replaces.
-            change = marginal[outside] - marginal[inside][:, None] + self.pair[np.ix_(inside, outside)]
-            best = int(change.argmax())
-            if change.flat[best] <= 1e-12:
-                break
-            bits = bits.copy()
-            bits[inside[best // len(outside)]], bits[outside[best % len(outside)]] = False, True
-        return bits
+    gain = -found.energy
+    return Selection(np.flatnonzero(found.bits), gain, -gain, found.method, found.repaired, found.circuits)
 
 
 def _unit(values: NDArray[np.float64], where: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:

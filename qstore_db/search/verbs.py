@@ -14,6 +14,7 @@ from qstore_db.hits import Hits
 from qstore_db.promise import promised_recall
 from qstore_db.search import paging
 from qstore_db.search.diversity import mmr
+from qstore_db.search.kernel_verbs import KernelVerbs
 from qstore_db.search.paging import Cursor, Page
 from qstore_db.search.quantum_verbs import QuantumVerbs
 from qstore_db.search.target import Target, check_columns, check_count, hits, one_vector, part_of
@@ -22,7 +23,7 @@ from storage_engine.grouping import best_groups
 from storage_engine.schema import MAX_TOP_K, Metric
 
 if TYPE_CHECKING:
-    from query.session import Session
+    from query.conditions import Selecting
     from storage_engine.engine import Engine
     from storage_engine.snapshot import CollectionView, Snapshot
 
@@ -40,7 +41,7 @@ class Group:
     hits: Hits
 
 
-class Search(TextVerbs, QuantumVerbs):
+class Search(TextVerbs, QuantumVerbs, KernelVerbs):
     """Searches of one collection; made by :attr:`qstore_db.Collection.search`. Safe to use from many threads.
 
     Everywhere: ``where`` is a condition in SQL and ``filter`` one as a mapping (both must hold), ``include`` names the
@@ -48,7 +49,7 @@ class Search(TextVerbs, QuantumVerbs):
     stand in the order of writing.
     """
 
-    def __init__(self, engine: Engine, session: Callable[[], Session], name: str) -> None:
+    def __init__(self, engine: Engine, session: Callable[[], Selecting], name: str) -> None:
         self._target = Target(engine, session, name)
 
     def within(

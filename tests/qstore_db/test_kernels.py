@@ -9,7 +9,8 @@ from qstore_db.circuits.interop.to_cirq import to_cirq
 from qstore_db.circuits.placement import bind
 from qstore_db.errors import InvalidArgumentError, InvalidVectorError
 from qstore_db.executor.executor import Executor
-from qstore_db.kernels.gram import estimated_gram, fidelity_gram, projected_gram
+from qstore_db.kernels.estimated import estimated_gram
+from qstore_db.kernels.gram import fidelity_gram, projected_gram
 from qstore_db.kernels.overlap import estimate_overlaps, overlap_circuit
 
 cirq = pytest.importorskip("cirq", reason="the oracle is Cirq")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qstore_db.errors import InvalidArgumentError
-from qstore_db.qubo import selection
+from qstore_db.qubo import exact_count
 from qstore_db.qubo.problem import qubo
 from qstore_db.qubo.selection import select_diverse
 from qstore_db.qubo.solving import Solution, solve_qubo
@@ -53,6 +53,17 @@ def test_annealing_finds_what_brute_force_finds(strength):
     assert again.bits.tolist() == found.bits.tolist()
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_equal_seeds_give_equal_annealings(seed):
+    pytest.importorskip("dwave.samplers", reason="dwave-samplers is optional")
+    # So short an annealing of so many variables ends elsewhere each time.
+    problem = qubo(random_matrix(60, 5))
+    found = {solve_qubo(problem, seed=seed, reads=1, sweeps=2).bits.tobytes() for _ in range(5)}
+    assert len(found) == 1
+    others = {solve_qubo(problem, seed=other, reads=1, sweeps=2).bits.tobytes() for other in range(10, 15)}
+    assert len(others) > 1
+
+
 def gain_of(chosen, relevance, similarity, k, diversity):
     """The definition, written out."""
     r = (relevance - relevance.min()) / (relevance.max() - relevance.min())
@@ -75,7 +86,8 @@ def test_a_selection_is_the_best_of_all_subsets(k, diversity):
     found = select_diverse(relevance, similarity, k, diversity=diversity)
     assert found.gain == pytest.approx(gain_of(best, relevance, similarity, k, diversity), abs=1e-12)
     assert found.gain == pytest.approx(gain_of(found.chosen, relevance, similarity, k, diversity), abs=1e-12)
-    assert (len(found.chosen), found.method, found.repaired) == (k, "brute_force", False)
+    assert (len(found.chosen), found.method, found.repaired) == (k, "brute_force" if k < 8 else "all", False)
+    assert found.energy == -found.gain
     if diversity == 0:
         assert sorted(found.chosen) == sorted(np.argsort(-relevance)[:k])
 
@@ -104,11 +116,11 @@ def test_a_wrong_count_is_mended(monkeypatch):
         bits[:4] = 1
         return Solution(bits, 0.0, "stubborn", optimal=False)
 
-    monkeypatch.setattr(selection, "solve_qubo", stubborn)
+    monkeypatch.setattr(exact_count, "solve_qubo", stubborn)
     relevance = np.array([0.1, 0.9, 0.2, 0.8, 1.0, 0.0])
     similarity = np.zeros((6, 6))
-    assert selection.select_diverse(relevance, similarity, 2, diversity=0.0).chosen.tolist() == [1, 4]
-    found = selection.select_diverse(relevance, similarity, 5, diversity=0.0)
+    assert select_diverse(relevance, similarity, 2, diversity=0.0).chosen.tolist() == [1, 4]
+    found = select_diverse(relevance, similarity, 5, diversity=0.0)
     assert (found.chosen.tolist(), found.repaired) == ([0, 1, 2, 3, 4], True)
 
 
@@ -125,6 +137,11 @@ def test_a_wrong_count_is_mended(monkeypatch):
         lambda: solve_qubo(qubo([[1.0]]), temperature=0.0),
         lambda: solve_qubo(qubo([[1.0]]), sweeps=1),
         lambda: solve_qubo(qubo([[1.0]]), seed=-1),
+        lambda: solve_qubo(qubo([[1.0]]), "brute_force", tunneling_strength=1.0),
+        lambda: solve_qubo(qubo([[1.0]]), "brute_force", seed=1),
+        lambda: solve_qubo(qubo([[1.0]]), layers=2),
+        lambda: solve_qubo(qubo([[1.0]]), "qaoa"),
+        lambda: solve_qubo(qubo([[1.0]]), "qaoa", sweeps=10),
         lambda: select_diverse(np.zeros(3), np.zeros((3, 3)), 4),
         lambda: select_diverse(np.zeros(3), np.zeros((2, 2)), 1),
         lambda: select_diverse(np.zeros(3), np.full((3, 3), np.inf), 1),

@@ -91,6 +91,14 @@ def test_what_makes_no_sense_is_refused(items):
         items.search.reranked(np.zeros(5), 3)
 
 
+def test_a_zero_row_is_no_state():
+    with QuantumDatabase.open(":memory:") as db:
+        flat = db.create_collection("flat", dimension=2, metric="l2")
+        flat.insert(["zero", "one"], [[0.0, 0.0], [1.0, 0.0]])
+        with pytest.raises(InvalidVectorError, match="'zero' is zero"):
+            flat.search.reranked([1.0, 1.0], 1)
+
+
 def test_nothing_found_is_an_empty_answer(items):
     items, _, query = items
     assert items.search.annealed(query, 3, where="part = 7").ids == []
