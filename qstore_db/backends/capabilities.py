@@ -55,6 +55,26 @@ TRAJECTORIES: Final = Capabilities(readings=frozenset({Reading.EXPECTATIONS}), g
 SIMULATOR: Final = Capabilities(readings=frozenset(Reading))
 """Of simulators of pure states from other libraries; shots are drawn here, from their probabilities."""
 
+IONQ_SIMULATOR: Final = Capabilities(
+    readings=frozenset({Reading.COUNTS, Reading.PROBABILITIES}),
+    max_qubits=29,
+    max_batch=300,
+    max_jobs=32,
+    amplitudes=False,
+)
+"""Of IonQ's ideal simulator: its probabilities are exact, shots are drawn from them here."""
+
+IONQ_QPU: Final = Capabilities(
+    readings=frozenset({Reading.COUNTS}),
+    seeded=False,
+    max_qubits=36,
+    max_shots=10_000,
+    max_batch=300,
+    max_jobs=32,
+    amplitudes=False,
+)
+"""Of IonQ's Forte; others have fewer qubits."""
+
 
 def require_supported(name: str, capabilities: Capabilities, request: ExecutionRequest) -> None:
     """Checks a request against what a backend can do.

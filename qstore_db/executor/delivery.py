@@ -13,7 +13,7 @@ import numpy as np
 from qstore_db.backends.backend import Backend
 from qstore_db.backends.request import ExecutionRequest
 from qstore_db.backends.result import ExecutionResult
-from qstore_db.errors import BackendFailedError, QStoreError
+from qstore_db.errors import BackendFailedError, BudgetExceededError, JobUnreachableError, QStoreError
 from qstore_db.executor.batching import typical
 from qstore_db.executor.clock import Clock
 from qstore_db.executor.retry import RetryPolicy
@@ -49,7 +49,8 @@ class Delivery:
         """One outcome for each entry of the batch.
 
         A job that fails for good is taken apart and each of its requests is sent once more alone, so that it fails only
-        those that are at fault. A job that still fails after all retries is not: its backend is down.
+        those that are at fault. A job that still fails after all retries is not: its backend is down. Nor is one that
+        is over its budget, or that a provider has taken and does not answer for: it would be paid for piece by piece.
 
         Raises:
             asyncio.CancelledError: Nobody wants the batch any more.
@@ -57,7 +58,8 @@ class Delivery:
         try:
             return list(await self._with_retries(batch))
         except QStoreError as error:
-            if len(batch.entries) == 1 or (isinstance(error, BackendFailedError) and error.retryable):
+            is_of_all = isinstance(error, BudgetExceededError | JobUnreachableError)
+            if is_of_all or len(batch.entries) == 1 or (isinstance(error, BackendFailedError) and error.retryable):
                 return [error] * len(batch.entries)
             error_of_all = error
         outcomes: list[ExecutionResult | BaseException] = []
@@ -89,10 +91,11 @@ class Delivery:
         started = self._clock.now()
         try:
             results = await self._results(requests)
-        except QStoreError:
-            usage = self.usage
+        except QStoreError as error:
+            usage, kind = self.usage, type(error).__name__
             seconds = usage.seconds + self._clock.now() - started
-            self.usage = replace(usage, failures=usage.failures + 1, seconds=seconds)
+            by_type = {**usage.failures_by_type, kind: usage.failures_by_type.get(kind, 0) + 1}
+            self.usage = replace(usage, failures=usage.failures + 1, seconds=seconds, failures_by_type=by_type)
             raise
         self._count(requests, self._clock.now() - started)
         return results
@@ -114,6 +117,11 @@ class Delivery:
 
     def _count(self, requests: list[ExecutionRequest], seconds: float) -> None:
         usage = self.usage
+        work = sum(request.work for request in requests)
+        by_qubits = dict(usage.seconds_by_qubits)
+        for request in requests:
+            qubits = request.circuit.n_qubits
+            by_qubits[qubits] = by_qubits.get(qubits, 0.0) + seconds * request.work / work
         self.usage = replace(
             usage,
             jobs=usage.jobs + 1,
@@ -121,6 +129,6 @@ class Delivery:
             circuits=usage.circuits + sum(request.samples for request in requests),
             shots=usage.shots + sum(request.samples * (request.shots or 0) for request in requests),
             seconds=usage.seconds + seconds,
+            seconds_by_qubits=by_qubits,
         )
-        work = sum(request.work for request in requests)
         self._measured.append(seconds / work)

@@ -19,7 +19,7 @@ import numpy as np
 from qstore_db.backends.backend import Backend, Price
 from qstore_db.backends.bounded_cache import BoundedCache, CacheStatistics
 from qstore_db.backends.capabilities import Capabilities, require_supported
-from qstore_db.backends.named import backend_named
+from qstore_db.backends.named import backend_named, full_name
 from qstore_db.backends.request import ExecutionRequest
 from qstore_db.backends.result import ExecutionResult
 from qstore_db.errors import (
@@ -348,7 +348,11 @@ class Executor:
 
     def _lane(self, name: str | None) -> Lane:
         self._check()
-        lane = next(iter(self._lanes.values())) if name is None else self._lanes.get(name)
+        lane = (
+            next(iter(self._lanes.values()))
+            if name is None
+            else self._lanes.get(name) or self._lanes.get(full_name(name))
+        )
         if lane is None:
             raise UnknownBackendError(
                 f"the executor has no backend {name!r}",

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from qstore_db.errors import BackendFailedError, InvalidArgumentError
+from qstore_db.errors import InvalidArgumentError
+
+
+class Failure(Protocol):
+    """What a policy has to know of an error, such as :class:`qstore_db.errors.BackendFailedError`."""
+
+    retryable: bool
+    retry_after_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +48,7 @@ class RetryPolicy:
                 value=self.base_seconds,
             )
 
-    def delay_seconds(self, attempt: int, error: BackendFailedError, rng: np.random.Generator) -> float | None:
+    def delay_seconds(self, attempt: int, error: Failure, rng: np.random.Generator) -> float | None:
         """How long to wait before the next attempt, or ``None`` for giving up.
 
         Args:

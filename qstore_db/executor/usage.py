@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,9 @@ class Usage:
         failures: Jobs that failed, retried or not.
         retries: Jobs sent again.
         joined: Requests that were answered by an equal one already queued or running.
+        seconds_by_qubits: The seconds of jobs that delivered, by the width of their circuits; the time of a job is
+            shared out by the work of its requests.
+        failures_by_type: The failures, by the name of their error.
     """
 
     jobs: int = 0
@@ -28,6 +32,8 @@ class Usage:
     failures: int = 0
     retries: int = 0
     joined: int = 0
+    seconds_by_qubits: Mapping[int, float] = field(default_factory=dict)
+    failures_by_type: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,9 +168,12 @@ def test_rare_outcomes_keep_their_place():
 
 def test_an_unknown_name_says_what_there_is():
     for call in (backend_entry, backend_named, Executor.named):
-        with pytest.raises(UnknownBackendError, match=r"'ionq_qpu'.*'local', 'local_noisy'.*no hardware"):
-            call("ionq_qpu")
-    assert list(BACKENDS) == ["local", "local_noisy", "trajectories", "lightning", "aer", "qsim"]
+        with pytest.raises(UnknownBackendError, match=r"'nowhere'.*'local', 'local_noisy'.*'ionq_simulator'"):
+            call("nowhere")
+    assert list(BACKENDS) == [
+        *("local", "local_noisy", "trajectories", "lightning", "aer", "qsim", "auto"),
+        *("ionq_simulator", "ionq_qpu"),
+    ]
     assert LOCAL_NOISY.max_qubits == noisy_plan.MAX_NOISY_QUBITS
 
 

@@ -2,7 +2,7 @@
 
 The state is ψ = a/‖a‖ with a padded by zeros to 2^n; only the direction of the vector survives, its length does not.
 Two roads give the same state: :func:`amplitudes` for a simulator that starts from amplitudes, and
-:func:`state_preparation`, a circuit that a device can run.
+:func:`state_preparation`, a circuit that a device can run, and :func:`preparation_by_data`, the same for many vectors.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import MAX_QUBITS, Circuit, Operation
+from qstore_db.circuits.parameters import Data
+from qstore_db.circuits.placement import bind
 from qstore_db.errors import InvalidCircuitError, InvalidVectorError
 
 
@@ -94,42 +96,95 @@ def state_preparation(vector: ArrayLike, n_qubits: int | None = None) -> Circuit
             f"an array of shape {given.shape} is not one vector", fix="Give one vector.", value=given.shape
         )
     qubits = qubits_for(given.size) if n_qubits is None else n_qubits
-    state = amplitudes(given, qubits)[0]
+    (angles,) = preparation_angles(given[None], qubits)
+    return bind(preparation_by_data(qubits, has_phases=len(angles) > (1 << qubits) - 1), data=angles)
+
+
+def preparation_by_data(n_qubits: int, *, has_phases: bool = False) -> Circuit:
+    """The circuit of :func:`state_preparation` with its angles as data columns: one circuit for every vector.
+
+    Args:
+        n_qubits: 1 … 24.
+        has_phases: Whether the vectors are complex: then RZ follow.
+
+    Returns:
+        With 2^n - 1 data columns, twice as many with phases, in the order of :func:`preparation_angles`.
+    """
     operations: list[Operation] = []
-    complex_valued = bool(np.iscomplexobj(state) and np.any(state.imag))
-    moduli = np.abs(state) if complex_valued else state.real
-    for qubit in range(qubits):
-        operations += _uniformly_controlled("RY", qubit, _tree_angles(moduli, qubits, qubit))
-    if complex_valued:
-        phases = np.angle(state)
-        for qubit in range(qubits):
-            halves = phases.reshape(1 << qubit, 2, -1).mean(axis=2)
-            operations += _uniformly_controlled("RZ", qubit, halves[:, 1] - halves[:, 0])
-    return Circuit(qubits, operations)
+    for gate in ("RY", "RZ") if has_phases else ("RY",):
+        for qubit in range(n_qubits):
+            columns = sum(len(one.angles) for one in operations)
+            operations += _uniformly_controlled(gate, qubit, columns)
+    return Circuit(n_qubits, operations)
+
+
+def preparation_angles(vectors: ArrayLike, n_qubits: int) -> NDArray[np.float64]:
+    """The angles that prepare the state of each vector, in radians.
+
+    Args:
+        vectors: Shape (samples, width), as for :func:`amplitudes`.
+        n_qubits: 1 … 24.
+
+    Returns:
+        Shape (samples, 2^n - 1), or twice as many columns where a vector has an imaginary part. Cost: samples · n · 2^n
+        additions.
+
+    Raises:
+        InvalidVectorError: As in :func:`amplitudes`.
+    """
+    states = amplitudes(vectors, n_qubits)
+    has_phases = bool(np.iscomplexobj(states) and np.any(states.imag))
+    moduli = np.abs(states) if has_phases else states.real
+    parts = [_turned(_tree_angles(moduli, n_qubits, qubit)) for qubit in range(n_qubits)]
+    if has_phases:
+        phases = np.angle(states)
+        for qubit in range(n_qubits):
+            halves = phases.reshape(len(phases), 1 << qubit, 2, -1).mean(axis=3)
+            parts.append(_turned(halves[:, :, 1] - halves[:, :, 0]))
+    return np.concatenate(parts, axis=1)
 
 
 def _tree_angles(values: NDArray[np.float64], qubits: int, qubit: int) -> NDArray[np.float64]:
     """RY angles of ``qubit`` for every pattern of the qubits before it; the last qubit carries the signs."""
-    branches = values.reshape(1 << qubit, 2, -1)
-    pair = branches[:, :, 0] if qubit == qubits - 1 else np.linalg.norm(branches, axis=2)
-    angles: NDArray[np.float64] = 2 * np.arctan2(pair[:, 1], pair[:, 0])
+    branches = values.reshape(len(values), 1 << qubit, 2, -1)
+    pair = branches[..., 0] if qubit == qubits - 1 else np.linalg.norm(branches, axis=3)
+    angles: NDArray[np.float64] = 2 * np.arctan2(pair[:, :, 1], pair[:, :, 0])
     return angles
 
 
-def _uniformly_controlled(gate: str, target: int, angles: NDArray[np.float64]) -> list[Operation]:
-    """``gate(angles[pattern])`` on ``target`` for every bit pattern of the qubits before it (qubit 0 the highest bit).
-
-    The rotations' angles are the Walsh transform of the wanted ones in Gray-code order (eq. 3 of the source); the CX
-    after step i acts from the qubit whose Gray-code bit changes there.
-    """
-    count = angles.size
+def _gray(count: int) -> NDArray[np.int64]:
     index = np.arange(count)
-    gray = index ^ (index >> 1)
-    signs = 1.0 - 2.0 * (np.bitwise_count(index[:, None] & gray[None, :]) & 1)
-    turned = signs.T @ angles / count
+    gray: NDArray[np.int64] = index ^ (index >> 1)
+    return gray
+
+
+def _turned(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotations' angles: the Walsh transform of the wanted ones in Gray-code order (eq. 3 of the source).
+
+    By butterflies, so that the bits of a row do not depend on the rows beside it.
+    """
+    rows, count = angles.shape
+    turned: NDArray[np.float64] = angles / count
+    width = 1
+    while width < count:
+        pairs = turned.reshape(rows, -1, 2, width)
+        turned = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+        width *= 2
+    ordered: NDArray[np.float64] = turned.reshape(rows, count)[:, _gray(count)]
+    return ordered
+
+
+def _uniformly_controlled(gate: str, target: int, first_column: int) -> list[Operation]:
+    """``gate(angle[pattern])`` on ``target`` for every bit pattern of the qubits before it (qubit 0 the highest bit).
+
+    Its angles are data columns from ``first_column`` on; the CX after step i acts from the qubit whose Gray-code bit
+    changes there.
+    """
+    count = 1 << target
+    gray = _gray(count)
     operations: list[Operation] = []
     for step in range(count):
-        operations.append(Operation(gate, (target,), (float(turned[step]),)))
+        operations.append(Operation(gate, (target,), (Data(first_column + step),)))
         if count > 1:
             changed = int(gray[step] ^ gray[(step + 1) % count]).bit_length() - 1
             operations.append(Operation("CX", (target - 1 - changed, target)))
