@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -18,11 +19,46 @@ PAGES = [
     "docs/python.md",
     "docs/states.md",
     "docs/quantum.md",
+    "docs/models.md",
     "docs/noise.md",
     "docs/analysis.md",
+    "docs/algorithms.md",
+    "docs/web.md",
+    "docs/training.md",
     "docs/search.md",
     "docs/search_verbs.md",
     "docs/kernels.md",
+    pytest.param(
+        "docs/frameworks.md",
+        marks=[
+            pytest.mark.skipif(
+                any(find_spec(name) is None for name in ("torch", "jax", "keras", "pennylane")),
+                reason="needs the extras torch, jax, keras and sim",
+            ),
+            # Keras reads tensors of PyTorch in a way that NumPy 2 warns of.
+            pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+        ],
+    ),
+    pytest.param(
+        "docs/hardware.md",
+        marks=pytest.mark.skipif(
+            any(find_spec(name) is None for name in ("cirq_ionq", "qiskit_ionq")), reason="needs the extra ionq"
+        ),
+    ),
+    pytest.param(
+        "docs/observability.md",
+        marks=[
+            pytest.mark.skipif(
+                any(find_spec(name) is None for name in ("mlflow", "prometheus_client")),
+                reason="needs the extras mlflow and prometheus",
+            ),
+            pytest.mark.filterwarnings("ignore:.*noload.*", "ignore::FutureWarning:mlflow"),
+        ],
+    ),
+    pytest.param(
+        "docs/sync.md",
+        marks=pytest.mark.skipif(find_spec("pinecone") is None, reason="needs the extra pinecone"),
+    ),
     pytest.param(
         "docs/text_search.md",
         marks=pytest.mark.skipif(find_spec("tantivy") is None, reason="needs the extra text"),
@@ -49,6 +85,17 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     run_python_blocks(page)
 
 
+def runs_until_interrupted(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "qstore_db.cli", *arguments[1:], *(["--no-open"] if "serve" in arguments else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        first = running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert first.strip(), errors
+    assert "Traceback" not in errors
+    assert running.returncode in (0, 130), errors
+
+
 @pytest.mark.slow
 def test_readme_commands_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -69,6 +116,9 @@ def test_readme_commands_run(tmp_path, monkeypatch):
         assert arguments[0] == "qstore"
         if arguments[1] == "demo":
             continue  # tests/qstore_db/test_demo.py
+        if arguments[1] in ("serve", "emulator"):
+            runs_until_interrupted(arguments)
+            continue
         done = subprocess.run(
             [sys.executable, "-m", "qstore_db.cli", *arguments[1:]],
             input="SELECT count(*) FROM items;\n",

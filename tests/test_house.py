@@ -13,15 +13,19 @@ QUANTUM_ROOMS = {
     "circuits",
     "compilation",
     "executor",
+    "frameworks",
     "gradients",
+    "hyperparameters",
     "kernels",
     "models",
     "optimizers",
+    "pictures",
     "qubo",
     "simulation",
     "states",
+    "text_encoding",
 }
-DISK_DOORS = {"storage_engine/files.py"}
+DISK_DOORS = {"storage_engine/real_disk.py"}
 MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 
 
