@@ -180,6 +180,10 @@ class CollectionView:
         """What a cosine score divides by, float32 of shape (m,)."""
         return self._state.rows.norms_at(self._checked(slots))
 
+    def born_at(self, slots: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
+        """The version that wrote the row of each slot, int64 of shape (m,)."""
+        return self._state.rows.born_at(self._checked(slots))
+
     def metadata_at(self, slots: NDArray[np.int64] | Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Metadata of slots, in the order given; all columns, or the named ones in that order.
 

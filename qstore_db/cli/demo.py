@@ -117,7 +117,7 @@ def run_demo(*, data: Path | None, out: Path, epochs: int | None, seed: int) -> 
         with watch.measure("logistic regression on the same pixels"):
             accuracies["logistic regression"] = logistic_regression(images)
         show_accuracies(console, accuracies, len(images.x_test))
-        predicted = db.predict("trained", images.x_test)
+        predicted = np.asarray(db.predict("trained", images.x_test), np.int64)  # classes
         with watch.measure("draw two pictures"):
             pictures = draw(db, images, predicted, out)
     with watch.measure("reopen and predict again"), QuantumDatabase.open(path, read_only=True) as db:

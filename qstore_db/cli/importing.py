@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
+from qstore_db.cli.array_files import map_rows, read_arrays
 from qstore_db.errors import InvalidArgumentError, InvalidVectorError, UnknownCollectionError, UnknownColumnError
 from storage_engine.batch import DeleteRecord, PutRecord, WriteBatch
 from storage_engine.snapshot import Snapshot
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from qstore_db.database import QuantumDatabase
 
 BATCH_ROWS = 10_000
+BATCH_NUMBERS = 1 << 24  # of an .npy file at once: 64 MiB of float32, however wide its rows
 IMPORTS = "imports"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -35,24 +37,34 @@ def import_file(
     vector_column: str = "vector",
     dataset: bool = False,
     resume: bool = False,
+    max_bytes: int | None = None,
 ) -> int:
-    """Upsert the rows of a file; each batch of 10,000 is one commit. Returns the number of rows of the file.
+    """Upsert the rows of a file; each batch of at most 10,000 is one commit. Returns the number of rows of the file.
 
     With each batch goes a record of how far the import has come; after an interruption ``resume`` goes on there.
 
     Parquet and CSV need a vector column (lists of numbers; in CSV the text ``[1, 2, 3]``); an ``.npy`` file is one
     vector a row. Rows without an id column get their row number as id. With ``dataset`` an ``.npz`` file of
-    ``x_train, y_train, x_test, y_test`` becomes training data.
+    ``x_train, y_train, x_test, y_test`` becomes training data; that one is unpacked as a whole, and refused where its
+    arrays announce more than ``max_bytes``, by default half of the free memory.
 
     Raises:
         InvalidArgumentError: The file is missing or of a type that is not read, or it has changed since the import that
-            is to be resumed was interrupted.
+            is to be resumed was interrupted; ``max_bytes`` was given for a file that is read a batch at a time.
+        InvalidVectorError: An ``.npy`` file is damaged, or holds no vectors.
+        NotEnoughMemoryError: A data set announces more than may be unpacked. Nothing was read or stored.
         UnknownColumnError: The vector column is missing.
     """
     if not file.is_file():
         raise InvalidArgumentError(f"there is no file {str(file)!r}", fix="check the path", value=str(file))
     if dataset:
-        return import_dataset(db, collection, file)
+        return import_dataset(db, collection, file, max_bytes)
+    if max_bytes is not None:
+        raise InvalidArgumentError(
+            f"max_bytes is {max_bytes}, and {file.name} is read a batch at a time",
+            fix="leave it out, or give dataset=True",
+            value=max_bytes,
+        )
     from rich.console import Console
     from rich.progress import Progress
 
@@ -117,27 +129,26 @@ def _after(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
             yield table.slice(skipped)
 
 
-def read_dataset(file: Path) -> dict[str, np.ndarray[Any, Any]]:
+def read_dataset(file: Path, max_bytes: int | None = None) -> dict[str, np.ndarray[Any, Any]]:
     """The four arrays of a data set file, images flattened to rows.
+
+    Args:
+        file: An ``.npz`` file.
+        max_bytes: How many bytes the arrays may take; by default half of the free memory.
 
     Raises:
         InvalidArgumentError: The file is missing, is no ``.npz`` file, or lacks an array.
+        NotEnoughMemoryError: The arrays would take more; nothing was unpacked.
     """
     if not file.is_file() or file.suffix != ".npz":
         raise InvalidArgumentError(f"{str(file)!r} is no .npz file", fix=f"give a file with {', '.join(ARRAYS)}")
-    with np.load(file, allow_pickle=False) as arrays:
-        missing = [name for name in ARRAYS if name not in arrays]
-        if missing:
-            raise InvalidArgumentError(
-                f"{file.name} lacks {', '.join(missing)}", fix=f"it needs {', '.join(ARRAYS)}", value=missing
-            )
-        found = {name: arrays[name] for name in ARRAYS}
+    found = read_arrays(file, ARRAYS, max_bytes)
     return {name: array.reshape(len(array), -1) if name.startswith("x") else array for name, array in found.items()}
 
 
-def import_dataset(db: QuantumDatabase, name: str, file: Path) -> int:
-    """Store both splits of a data set file; returns the number of rows."""
-    arrays = read_dataset(file)
+def import_dataset(db: QuantumDatabase, name: str, file: Path, max_bytes: int | None = None) -> int:
+    """Store both splits of a data set file, see :func:`read_dataset`; returns the number of rows."""
+    arrays = read_dataset(file, max_bytes)
     for split in ("train", "test"):
         db.store_training_data(name, data=arrays[f"x_{split}"], labels=arrays[f"y_{split}"], split=split)
     return len(arrays["x_train"]) + len(arrays["x_test"])
@@ -149,7 +160,7 @@ def _row_count(file: Path) -> int | None:
 
         return int(pyarrow.parquet.ParquetFile(file).metadata.num_rows)
     if file.suffix == ".npy":
-        return len(np.load(file, mmap_mode="r", allow_pickle=False))
+        return len(map_rows(file))
     return None
 
 
@@ -165,11 +176,10 @@ def _batches(file: Path) -> Iterator[pa.Table]:
         for batch in pyarrow.csv.open_csv(file):
             yield pa.Table.from_batches([batch])
     elif file.suffix == ".npy":
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-        if array.ndim != 2:
-            raise InvalidVectorError(f"{file.name} has shape {array.shape}", fix="an .npy file holds one vector a row")
-        for start in range(0, len(array), BATCH_ROWS):
-            rows = np.ascontiguousarray(array[start : start + BATCH_ROWS], dtype=np.float32)
+        array = map_rows(file)
+        many = max(1, min(BATCH_ROWS, BATCH_NUMBERS // max(1, array.shape[1])))
+        for start in range(0, len(array), many):
+            rows = np.ascontiguousarray(array[start : start + many], dtype=np.float32)
             yield pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])})
     else:
         raise InvalidArgumentError(

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from qstore_db.database import QuantumDatabase
-from qstore_db.emulators.loopback import Answer, LoopbackServer, Request
 from qstore_db.errors import NotFoundError, QStoreError
+from qstore_db.loopback_server import Answer, LoopbackServer, Request
 from qstore_db.web.markup import STYLE, page
 from qstore_db.web.pages import PAGES
 

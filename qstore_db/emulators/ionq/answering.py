@@ -11,7 +11,7 @@ from qstore_db.emulators.ionq.faults import CARRIED_OUT, Fault, FaultKind, Fault
 from qstore_db.emulators.ionq.job import RequestRefusedError
 from qstore_db.emulators.ionq.job_store import JobStore
 from qstore_db.emulators.ionq.routes import ROUTES, Asked
-from qstore_db.emulators.loopback import Answer, NoAnswer, Request
+from qstore_db.loopback_server import Answer, NoAnswer, Request
 
 VERSION: Final = "/v0.4"
 DRIBBLE_SECONDS: Final = 0.1

@@ -11,8 +11,8 @@ from qstore_db.emulators.ionq.answering import VERSION, Answering
 from qstore_db.emulators.ionq.devices import Devices
 from qstore_db.emulators.ionq.faults import Fault
 from qstore_db.emulators.ionq.job_store import Counters, JobStore
-from qstore_db.emulators.loopback import LoopbackServer
 from qstore_db.errors import InvalidArgumentError
+from qstore_db.loopback_server import LoopbackServer
 from qstore_db.simulation.noise_model import NoiseModel
 
 

@@ -10,11 +10,11 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from qstore_db.emulators.loopback import Answer, LoopbackServer, NoAnswer, Request
 from qstore_db.emulators.pinecone.faults import Fault, FaultKind
 from qstore_db.emulators.pinecone.index import MAX_REQUEST_BYTES, METRICS, EmulatedIndex
 from qstore_db.emulators.pinecone.metadata import Refused
 from qstore_db.errors import AlreadyExistsError, InvalidArgumentError
+from qstore_db.loopback_server import Answer, LoopbackServer, NoAnswer, Request
 
 DEFAULT_KEY: Final = "emulated"
 MAX_DIMENSION: Final = 20_000

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_db.emulators.loopback import Answer, Request
 from qstore_db.emulators.pinecone.metadata import Refused, matches, taken
 from qstore_db.emulators.pinecone.namespace import Namespace, StoredVector
+from qstore_db.loopback_server import Answer, Request
 
 MAX_VECTORS: Final = 1_000
 MAX_REQUEST_BYTES: Final = 2 * 2**20

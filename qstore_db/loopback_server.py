@@ -1,4 +1,4 @@
-"""The plumbing under emulated services: a threaded HTTP/1.1 server on the loopback interface, and nowhere else."""
+"""A threaded HTTP/1.1 server on the loopback interface, and nowhere else: under the emulators and the web page."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Watching from outside: MLflow, Prometheus, structured logs."""
