@@ -15,18 +15,23 @@ from qstore_db.errors import (
     InvalidArgumentError,
     InvalidLabelError,
     InvalidModelError,
+    InvalidTargetError,
     InvalidVectorError,
 )
-from qstore_db.models.classifier import Classifier
+from qstore_db.models.losses import checked_targets
+from qstore_db.models.named import model_of
 from qstore_db.models.reduction import fit_reduction
 from qstore_db.models.specification import ALIASES, ModelSpec
+from qstore_db.models.target_scaling import TargetScaling
 from qstore_db.procedures import RUN_SCHEMA, ProgressFactory, run_table
 from qstore_db.training.dataset import LABEL, label_array, storing
 from qstore_db.training.loader import hold_out
 from qstore_db.training.material import check_hold_out
 from qstore_db.training.options import TrainingOptions, option_name, option_names
+from qstore_db.training.recipe import recipe_for
 from qstore_db.training.registration import creation, drop_model
 from qstore_db.training.registry import ModelVersion
+from qstore_db.training.targets import TARGET, target_array
 from qstore_db.training.trainer import train
 from storage_engine.batch import WriteBatch
 from storage_engine.engine import Engine
@@ -64,11 +69,12 @@ class RegistryStatements:
 
         Args:
             name: Of the model.
-            options: Fields of :class:`ModelSpec`; with rows also those of :class:`TrainingOptions`, and ``classes`` may
-                be left out: then it is one more than the largest label, at least 2.
+            options: Fields of :class:`ModelSpec`; with rows also those of :class:`TrainingOptions`, and a classifier's
+                ``classes`` may be left out: then it is one more than the largest label, at least 2; a regressor's
+                ``outputs`` too: then it is the numbers in a target.
             or_replace: If the name is taken, add a version with the new specification.
             if_not_exists: If the name is taken, change nothing.
-            training_rows: Columns ``vector`` and ``label``.
+            training_rows: Columns ``vector`` and, for a classifier, ``label``, for a regressor ``target``.
 
         Returns:
             One row as ``CALL train`` shows it. Where nothing was trained, ``status`` is ``created`` or ``exists`` and
@@ -80,6 +86,7 @@ class RegistryStatements:
             InvalidArgumentError: A training option without rows, or one that is invalid; or a column is missing.
             EmptyDatasetError: The SELECT gave no rows.
             InvalidLabelError: A label is no integer or out of range.
+            InvalidTargetError: A target is missing, no finite number, or of another length than the first.
             InvalidVectorError: A vector is missing, not finite, or of another length than the first.
         """
         spec_options, training_options = _divided(options)
@@ -88,18 +95,24 @@ class RegistryStatements:
             return self._register(
                 snapshot, name, spec_options, training_options, or_replace=or_replace, if_not_exists=if_not_exists
             )
-        vectors, labels = _rows(training_rows)
-        if not any(ALIASES.get(key.lower(), key.lower()) == "classes" for key in spec_options):
+        named = {ALIASES.get(key.lower(), key.lower()): value for key, value in spec_options.items()}
+        kind = named.get("kind", "classifier")
+        vectors, labels, targets = _rows(training_rows, kind)
+        if labels is not None and "classes" not in named:
             spec_options["classes"] = max(2, int(labels.max()) + 1)
+        if targets is not None and "outputs" not in named:
+            spec_options["outputs"] = targets.shape[1]
         spec = ModelSpec.from_options(spec_options)
         training = TrainingOptions.from_options(training_options)
-        _check_rows(spec, training, vectors, labels)
+        _check_rows(spec, training, vectors, labels, targets)
         now = self.engine.clock()
         operations, version = creation(snapshot, name, spec, at=now, or_replace=or_replace, if_not_exists=if_not_exists)
         if not operations:
             return _version_table(version, "exists")
         dataset = _free_name(snapshot, f"{name}_training")
-        operations += storing(snapshot, dataset, vectors, labels, split=training.split, created_at=now)
+        operations += storing(
+            snapshot, dataset, vectors, labels, split=training.split, created_at=now, targets=_single(targets)
+        )
         self.engine.commit(WriteBatch(operations))
         progress = None if self.progress is None else self.progress()
         return run_table(train(self.engine, name, dataset, training, progress=progress))
@@ -166,21 +179,58 @@ def _divided(options: Mapping[str, object]) -> tuple[dict[str, object], dict[str
     return spec, training
 
 
-def _rows(table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    for column in (VECTOR, LABEL):
+def _rows(
+    table: pa.Table, kind: object
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, NDArray[np.float64] | None]:
+    # Vectors, and labels or targets as the kind of model learns from them; an unknown kind is refused later.
+    learned = {"classifier": LABEL, "regressor": TARGET}.get(str(kind))
+    wanted = (VECTOR,) if learned is None else (VECTOR, learned)
+    for column in wanted:
         if column not in table.column_names:
             raise InvalidArgumentError(
                 f"AS SELECT gives no column {column!r}, only {', '.join(table.column_names)}",
-                fix="Write AS SELECT vector, label FROM …, renaming with AS where needed.",
+                fix=f"Select the columns {', '.join(wanted)}, renaming with AS where needed.",
                 value=column,
             )
     if not table.num_rows:
         raise EmptyDatasetError("AS SELECT gives no rows to train on", fix="Check its WHERE.", value=0)
+    vectors = _vectors(table.column(VECTOR))
+    if learned == TARGET:
+        return vectors, None, _targets(table.column(TARGET))
+    return vectors, None if learned is None else _labels(table), None
+
+
+def _targets(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True)
+        raise InvalidTargetError(
+            f"Row {row} of AS SELECT has no target", fix="Add WHERE target IS NOT NULL.", value=row
+        )
+    array = target_array(np.asarray(_numbers(column)), len(column))
+    values = array.flatten() if pa.types.is_list(array.type) else array
+    return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(column), -1)
+
+
+def _numbers(column: pa.ChunkedArray) -> object:
+    # Lists of several lengths become an array of objects, which is refused as no numbers; decimals become floats.
+    values = column.to_pylist()
+    if pa.types.is_decimal(column.type):
+        return [float(value) for value in values]
+    same = not values or not isinstance(values[0], list) or len({len(value) for value in values}) == 1
+    return values if same else np.array([None, *values], dtype=object)[1:]
+
+
+def _single(targets: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    # One number a row is stored as a number, not as a list of one.
+    return targets[:, 0] if targets is not None and targets.shape[1] == 1 else targets
+
+
+def _labels(table: pa.Table) -> NDArray[np.int64]:
     labels = label_array(table.column(LABEL), table.num_rows)
     if labels.null_count:
         row = labels.is_null().index(True).as_py()
         raise InvalidLabelError(f"Row {row} of AS SELECT has no label", fix="Add WHERE label IS NOT NULL.", value=row)
-    return _vectors(table.column(VECTOR)), labels.to_numpy()
+    return np.asarray(labels.to_numpy())
 
 
 def _vectors(column: pa.ChunkedArray) -> NDArray[np.float32]:
@@ -211,7 +261,11 @@ def _vectors(column: pa.ChunkedArray) -> NDArray[np.float32]:
 
 
 def _check_rows(
-    spec: ModelSpec, training: TrainingOptions, vectors: NDArray[np.float32], labels: NDArray[np.int64]
+    spec: ModelSpec,
+    training: TrainingOptions,
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+    targets: NDArray[np.float64] | None,
 ) -> None:
     # Everything that training would refuse, before anything is written.
     if training.validation_split is not None:
@@ -220,18 +274,25 @@ def _check_rows(
             fix="Use validation_fraction.",
             value=training.validation_split,
         )
-    wrong = np.flatnonzero(labels >= spec.classes)
-    if len(wrong):
-        label = int(labels[wrong[0]])
+    if labels is not None and int(labels.max()) >= spec.width:
+        row = int(np.flatnonzero(labels >= spec.width)[0])
         raise InvalidLabelError(
-            f"Row {int(wrong[0])} of AS SELECT has the label {label}, but the model has {spec.classes} classes",
+            f"Row {row} of AS SELECT has the label {int(labels[row])}, but the model has {spec.classes} classes",
             fix=f"Use classes = {int(labels.max()) + 1}, or leave classes out.",
-            value=label,
+            value=int(labels[row]),
         )
+    if targets is not None:
+        checked_targets(targets, len(vectors), spec.width)
+    count = len(vectors)
     if training.validation_fraction:
-        rows, held = hold_out(labels, training.validation_fraction, seed=training.seed)
+        strata = np.zeros(len(vectors), np.int64) if labels is None else labels
+        rows, held = hold_out(strata, training.validation_fraction, seed=training.seed)
         check_hold_out(len(rows), len(held), training)
-    Classifier(spec, fit_reduction(spec, vectors, seed=training.seed)).features(vectors)
+        count = len(rows)
+    scaling = None if targets is None else TargetScaling.fitted(targets)
+    model = model_of(spec, fit_reduction(spec, vectors, seed=training.seed), scaling)
+    recipe_for(training, model, count)
+    model.features(vectors)
 
 
 def _free_name(snapshot: Snapshot, name: str) -> str:

@@ -110,7 +110,14 @@ TRAINING_RUNS: Final = pa.schema(
         ("process_id", pa.int64()),
         ("options", pa.string()),
         ("gradient_log", pa.string()),
+        ("decisions", pa.string()),
+        ("best_epoch", pa.int64()),
         ("packages", pa.string()),
+        ("sdk", pa.string()),
+        ("target", pa.string()),
+        ("total_shots", pa.int64()),
+        ("cost_usd", pa.float64()),
+        ("max_cost_usd", pa.float64()),
     ]
 )
 CHECKPOINTS: Final = pa.schema(
@@ -273,6 +280,8 @@ def _runs(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
             "gradient": options.gradient,
             "shots": options.shots,
             "gradient_log": json.dumps(list(run.gradient_log)),
+            "decisions": json.dumps(list(run.decisions)),
+            "best_epoch": run.best_epoch,
             "backend": options.backend,
             "seed": options.seed,
             "error": run.error,
@@ -284,6 +293,11 @@ def _runs(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
             "process_id": run.process_id,
             "options": json.dumps(options.to_json()),
             "packages": json.dumps(dict(run.packages)),
+            "sdk": options.sdk,
+            "target": run.target or options.target,
+            "total_shots": None if options.shots is None else options.shots * run.circuits,
+            "cost_usd": run.cost_usd,
+            "max_cost_usd": options.max_cost_usd,
         }
 
 

@@ -22,10 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_db.errors import DamagedError, QStoreError
+from qstore_db.models.named import AnyModel, model_of
 from qstore_db.models.reduction import Reduction
 from qstore_db.models.specification import ModelSpec
+from qstore_db.models.target_scaling import TargetScaling
+from qstore_db.training.best_epoch import BestEpoch
+from qstore_db.training.decision_log import Decided
 from qstore_db.training.gradient_log import GradientLog
 from qstore_db.training.options import TrainingOptions
+from qstore_db.training.registry import Scores
 from qstore_db.training.step import EpochSums, TrainState
 from storage_engine.batch import FileReference, JsonValue
 from storage_engine.engine import Engine
@@ -37,6 +42,7 @@ _CODECS: Final = ["bytes", "crc32c"]
 _CRC_BYTES: Final = 4
 _EPOCH_ZERO: Final = (1980, 1, 1, 0, 0, 0)
 _PARAMETERS, _OPTIMIZER, _REDUCTION = "parameters/", "optimizer/", "reduction/"
+_SCALING, _BEST = "scaling/", "best/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,6 +57,7 @@ class Checkpoint:
         reduction: Fitted on the training rows.
         state: Parameters, optimizer state and position.
         saved_at: Seconds since the epoch.
+        scaling: Units of a regressor's targets, fitted on the training rows.
     """
 
     model: str
@@ -60,6 +67,11 @@ class Checkpoint:
     reduction: Reduction
     state: TrainState
     saved_at: float
+    scaling: TargetScaling | None = None
+
+    def model_itself(self) -> AnyModel:
+        """The model that was trained, without its parameters."""
+        return model_of(self.spec, self.reduction, self.scaling)
 
 
 def save(engine: Engine, checkpoint: Checkpoint) -> FileReference:
@@ -87,6 +99,10 @@ def encode(checkpoint: Checkpoint) -> bytes:
     arrays = {_PARAMETERS + name: array for name, array in state.parameters.items()}
     arrays |= {_OPTIMIZER + name: array for name, array in state.optimizer_state.items()}
     arrays |= {_REDUCTION + name: array for name, array in checkpoint.reduction.arrays.items()}
+    if checkpoint.scaling is not None:
+        arrays |= {_SCALING + name: array for name, array in checkpoint.scaling.arrays.items()}
+    if state.best is not None:
+        arrays |= {_BEST + name: array for name, array in state.best.parameters.items()}
     document: dict[str, JsonValue] = {
         "model": checkpoint.model,
         "run_id": checkpoint.run_id,
@@ -98,8 +114,12 @@ def encode(checkpoint: Checkpoint) -> bytes:
         "circuits": state.circuits,
         "seconds": state.seconds,
         "gradient_log": state.gradient_log.to_json(),
+        "decisions": [one.to_json() for one in state.decisions],
         "saved_at": checkpoint.saved_at,
     }
+    if state.best is not None:
+        scores = dataclasses.asdict(state.best.scores)
+        document["best"] = {"epoch": state.best.epoch, "value": state.best.value, "scores": scores}
     return pack(arrays, document)
 
 
@@ -122,6 +142,8 @@ def decode(content: bytes, *, name: str) -> Checkpoint:
 
 def _checkpoint(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any]) -> Checkpoint:
     spec = ModelSpec.from_json(document["spec"])
+    best = document.get("best")
+    scaling = _below(arrays, _SCALING)
     state = TrainState(
         parameters=_below(arrays, _PARAMETERS),
         optimizer_state=_below(arrays, _OPTIMIZER),
@@ -132,6 +154,8 @@ def _checkpoint(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any])
         seconds=document["seconds"],
         # Checkpoints of the first version have none: all their runs took adjoint gradients.
         gradient_log=GradientLog.from_json(document["gradient_log"]) if "gradient_log" in document else GradientLog(),
+        decisions=tuple(map(Decided.from_json, document.get("decisions", ()))),
+        best=None if best is None else _best_epoch(best, _below(arrays, _BEST)),
     )
     return Checkpoint(
         model=document["model"],
@@ -141,7 +165,12 @@ def _checkpoint(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any])
         reduction=Reduction.from_arrays(spec, _below(arrays, _REDUCTION)),
         state=state,
         saved_at=document["saved_at"],
+        scaling=TargetScaling.from_arrays(scaling, spec.width) if spec.kind == "regressor" else None,
     )
+
+
+def _best_epoch(document: Mapping[str, Any], parameters: dict[str, NDArray[np.float64]]) -> BestEpoch:
+    return BestEpoch(document["epoch"], document["value"], parameters, Scores(**document["scores"]))
 
 
 def pack(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, JsonValue]) -> bytes:

@@ -1,8 +1,9 @@
 """Data sets: training rows with a split and a label each, kept as collections.
 
-A data set *is* a collection with ``Role.DATASET`` and the metric l2. Row ``n`` of a split, counted from 0 in the order
-in which rows were stored, has the id ``"<split>/<n>"``. Two metadata columns are always there: ``split`` (text) and
-``label`` (int64, null where a row has none); further columns are the caller's.
+A data set *is* a collection with ``Role.DATASET``, by default of the metric l2. Row ``n`` of a split, counted from 0 in
+the order in which rows were stored, has the id ``"<split>/<n>"``. Two metadata columns are always there: ``split``
+(text) and ``label`` (int64, null where a row has none). The column ``target`` holds what a regressor learns, numbers
+(float64) or lists of them; a data set without targets has none. Further columns are the caller's.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from qstore_db.errors import (
     UnknownDatasetError,
 )
 from qstore_db.row_input import MetadataInput, parse_metadata, to_float32
+from qstore_db.training.targets import TARGET, target_array
 from storage_engine.batch import CreateCollection, Operation, PutRows, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.schema import CollectionSchema, Metric, Role
@@ -69,6 +71,7 @@ class SplitRows:
         slots: Where each row lies in the view, int64 (n,).
         labels: int64 (n,), or ``None`` where a row of the split has no label.
         unlabelled: Position of the first row without a label, or ``None``.
+        targets: float64 (n, outputs), or ``None`` where they were not asked for.
     """
 
     view: CollectionView = field(repr=False)
@@ -76,6 +79,7 @@ class SplitRows:
     slots: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     unlabelled: int | None = None
+    targets: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -83,7 +87,8 @@ class SplitRows:
     def take(self, positions: NDArray[np.int64]) -> SplitRows:
         """The rows at ``positions``, in that order."""
         labels = None if self.labels is None else self.labels[positions]
-        return SplitRows(self.view, self.split, self.slots[positions], labels, self.unlabelled)
+        targets = None if self.targets is None else self.targets[positions]
+        return SplitRows(self.view, self.split, self.slots[positions], labels, self.unlabelled, targets)
 
 
 def store_training_data(
@@ -95,6 +100,8 @@ def store_training_data(
     split: str = "train",
     metadata: MetadataInput = None,
     append: bool = False,
+    targets: ArrayLike | None = None,
+    metric: str = "l2",
 ) -> DatasetInfo:
     """Store rows as a split of a data set, in one commit; the data set is created if it is missing.
 
@@ -106,6 +113,9 @@ def store_training_data(
         split: 1 to 64 letters, digits, ``_``, ``.`` or ``-``.
         metadata: Further columns, one row each.
         append: Whether rows may be added to a split that is there.
+        targets: What a regressor learns: finite numbers (n,) or (n, outputs), kept as float64 in the column ``target``.
+        metric: How a new data set compares vectors: ``l2``, ``ip``, or ``cosine``, which also holds superposed records,
+            inserted with the columns ``split`` and ``label``. A stored data set keeps its own.
 
     Returns:
         The data set afterwards.
@@ -116,8 +126,9 @@ def store_training_data(
         InvalidVectorError: ``data`` is no matrix of finite real numbers.
         DimensionMismatchError: The data set has rows of another length.
         InvalidLabelError: A label is no integer or below 0, or their number is not that of the rows.
+        InvalidTargetError: A target is no finite number, or their number is not that of the rows.
         InvalidMetadataError: A column has a reserved name, a wrong length, or a type that conflicts.
-        InvalidArgumentError: ``name`` or ``split`` is malformed.
+        InvalidArgumentError: ``name`` or ``split`` is malformed, or there is no such metric.
     """
     operations = storing(
         engine.snapshot(),
@@ -127,7 +138,9 @@ def store_training_data(
         split=split,
         metadata=metadata,
         append=append,
+        targets=targets,
         created_at=engine.clock(),
+        metric=metric,
     )
     engine.commit(WriteBatch(operations))
     return dataset_info(engine.snapshot(), name)
@@ -143,11 +156,22 @@ def storing(
     created_at: float,
     metadata: MetadataInput = None,
     append: bool = False,
+    targets: ArrayLike | None = None,
+    metric: str = "l2",
 ) -> list[Operation]:
     """The operations of :func:`store_training_data`, so that a caller can put more into the same commit."""
     rows = _checked_data(data)
+    measure = _checked_metric(metric)
     further = _further_columns(parse_metadata(metadata, single=False, rows=len(rows)))
     table = pa.table({SPLIT: pa.repeat(_checked_split(split), len(rows)), LABEL: label_array(labels, len(rows))})
+    if targets is not None:
+        if TARGET in further:
+            raise InvalidMetadataError(
+                f"The metadata has a column {TARGET!r}, and targets are given beside it",
+                fix="Give one of them.",
+                value=TARGET,
+            )
+        table = table.append_column(TARGET, target_array(targets, len(rows)))
     for column, values in further.items():
         table = table.append_column(column, values)
     operations: list[Operation] = []
@@ -160,7 +184,7 @@ def storing(
             name=name,
             uuid=uuid.uuid4().hex,
             dimension=rows.shape[1],
-            metric=Metric.L2,
+            metric=measure,
             role=Role.DATASET,
             created_at=created_at,
         )
@@ -168,6 +192,15 @@ def storing(
     ids = [f"{split}/{number}" for number in range(first, first + len(rows))]
     operations.append(PutRows(name, ids, rows, metadata=table, mode="insert"))
     return operations
+
+
+def _checked_metric(name: str) -> Metric:
+    try:
+        return Metric(name)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"there is no metric {name!r}", fix=f"Use one of {', '.join(Metric)}.", value=name
+        ) from None
 
 
 def dataset_info(snapshot: Snapshot, name: str) -> DatasetInfo:
@@ -238,7 +271,7 @@ def split_rows(view: CollectionView, split: str) -> SplitRows:
 
 
 def fingerprint(rows: SplitRows) -> str:
-    """SHA-256 of vectors and labels in order, hexadecimal: equal exactly where training would see the same rows.
+    """SHA-256 of vectors, labels and targets, hexadecimal: equal exactly where training would see the same rows.
 
     Cost: one pass over the vectors in blocks, about a second a gigabyte.
     """
@@ -247,6 +280,8 @@ def fingerprint(rows: SplitRows) -> str:
         digest.update(block.data)
     if rows.labels is not None:
         digest.update(rows.labels.data)
+    if rows.targets is not None:
+        digest.update(np.ascontiguousarray(rows.targets).data)
     return digest.hexdigest()
 
 
@@ -263,20 +298,32 @@ def labels_below(rows: SplitRows, classes: int) -> NDArray[np.int64]:
         InvalidLabelError: A row has no label, or one out of range; the message names the row's id.
     """
     name = rows.view.schema.name
-    if rows.labels is None:
-        where = rows.view.ids_at(rows.slots[[rows.unlabelled or 0]])[0]
-        raise InvalidLabelError(
-            f"Row {where!r} of data set {name!r} has no label", fix="Store the split with labels.", value=where
-        )
-    wrong = np.flatnonzero((rows.labels < 0) | (rows.labels >= classes))
+    labels = require_labels(rows)
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
-        label = int(rows.labels[wrong[0]])
+        label = int(labels[wrong[0]])
         where = rows.view.ids_at(rows.slots[wrong[:1]])[0]
         raise InvalidLabelError(
             f"Row {where!r} of data set {name!r} has the label {label}, but the model has {classes} classes,"
             f" 0 to {classes - 1}",
-            fix=f"Number the classes from 0, or make a model with classes = {int(rows.labels.max()) + 1}.",
+            fix=f"Number the classes from 0, or make a model with classes = {int(labels.max()) + 1}.",
             value=label,
+        )
+    return labels
+
+
+def require_labels(rows: SplitRows) -> NDArray[np.int64]:
+    """The labels of rows, all there.
+
+    Raises:
+        InvalidLabelError: A row has no label; the message names its id.
+    """
+    if rows.labels is None:
+        where = rows.view.ids_at(rows.slots[[rows.unlabelled or 0]])[0]
+        raise InvalidLabelError(
+            f"Row {where!r} of data set {rows.view.schema.name!r} has no label",
+            fix="Store the split with labels.",
+            value=where,
         )
     return rows.labels
 

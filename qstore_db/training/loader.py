@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_db.errors import InvalidArgumentError
-from qstore_db.training.dataset import SplitRows, find_dataset, split_rows
+from qstore_db.errors import EmptyDatasetError, InvalidArgumentError
+from qstore_db.functions.superposed_search import coherent_rows
+from qstore_db.training.dataset import SplitRows, find_dataset, require_labels, split_rows
+from qstore_db.training.targets import with_targets
 from storage_engine.engine import Engine
 from storage_engine.snapshot import CollectionView
 
@@ -25,12 +27,14 @@ class Minibatch:
         step: The batch within the epoch, from 1.
         data: float32 (b, d), bit for bit as stored.
         labels: int64 (b,), or ``None`` where a row of the split has no label.
+        targets: float64 (b, outputs), or ``None`` where the split has none.
     """
 
     epoch: int
     step: int
     data: NDArray[np.float32]
     labels: NDArray[np.int64] | None
+    targets: NDArray[np.float64] | None
     _view: CollectionView = field(repr=False)
     _slots: NDArray[np.int64] = field(repr=False)
 
@@ -49,7 +53,8 @@ class Loader:
 
     The order of an epoch depends on ``seed``, the epoch's number and the number of rows only. With ``shuffle`` it is
     the permutation that NumPy's PCG64 generator seeded with ``SeedSequence(entropy=seed, spawn_key=(epoch,))`` draws,
-    otherwise the order in which the rows were stored. ``prefetch`` changes when batches are read, never which.
+    otherwise the order in which the rows were stored. ``balanced`` visits every class equally often instead, see
+    :func:`balanced_order`. ``prefetch`` changes when batches are read, never which.
 
     The rows are those of one snapshot, whatever is written meanwhile. Memory: 24 bytes a row of the split, and
     ``1 + prefetch`` batches.
@@ -62,9 +67,11 @@ class Loader:
         epochs: Passes over the rows.
         drop_last: Leave out the last batch of an epoch if it is not full.
         prefetch: How many batches to read ahead in a thread; 0 reads each when it is asked for.
+        balanced: Whether every class is visited equally often.
 
     Raises:
-        InvalidArgumentError: A number is out of its range.
+        InvalidArgumentError: A number is out of its range, or ``balanced`` is set without ``shuffle``.
+        InvalidLabelError: ``balanced`` is set, and a row has no label.
     """
 
     rows: SplitRows
@@ -74,6 +81,7 @@ class Loader:
     epochs: int = 1
     drop_last: bool = False
     prefetch: int = 0
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("seed", 0), ("epochs", 1), ("prefetch", 0)):
@@ -82,6 +90,13 @@ class Loader:
                 raise InvalidArgumentError(
                     f"{name} is {value!r}", fix=f"Give {name} as an integer from {least} on.", value=value
                 )
+
+        if self.balanced and not self.shuffle:
+            raise InvalidArgumentError(
+                "balanced = True means nothing with shuffle = False", fix="Leave shuffle out.", value=True
+            )
+        if self.balanced:
+            require_labels(self.rows)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -99,7 +114,7 @@ class Loader:
 
     def epoch(self, epoch: int, *, done: int = 0) -> Iterator[Minibatch]:
         """The batches of one epoch, without the first ``done``."""
-        order = epoch_order(len(self.rows), seed=self.seed, epoch=epoch) if self.shuffle else None
+        order = self._order(epoch)
         steps = range(done, self.steps_per_epoch)
         if not self.prefetch:
             for step in steps:
@@ -114,13 +129,19 @@ class Loader:
             while ahead:
                 yield ahead.popleft().result()
 
+    def _order(self, epoch: int) -> NDArray[np.int64] | None:
+        if self.balanced and self.rows.labels is not None:
+            return balanced_order(self.rows.labels, seed=self.seed, epoch=epoch)
+        return epoch_order(len(self.rows), seed=self.seed, epoch=epoch) if self.shuffle else None
+
     def _read(self, epoch: int, step: int, order: NDArray[np.int64] | None) -> Minibatch:
         start, stop = step * self.batch_size, min((step + 1) * self.batch_size, len(self.rows))
         positions = np.arange(start, stop) if order is None else order[start:stop]
         slots = self.rows.slots[positions]
         labels = None if self.rows.labels is None else self.rows.labels[positions]
+        targets = None if self.rows.targets is None else self.rows.targets[positions]
         view = self.rows.view
-        return Minibatch(epoch, step + 1, view.vectors_at(slots), labels, view, slots)
+        return Minibatch(epoch, step + 1, view.vectors_at(slots), labels, targets, view, slots)
 
 
 def data_loader(
@@ -134,22 +155,54 @@ def data_loader(
     epochs: int = 1,
     drop_last: bool = False,
     prefetch: int = 0,
+    balanced: bool = False,
+    outputs: int | None = None,
+    coherent_only: bool = False,
 ) -> Loader:
     """Minibatches of a stored split; see :class:`Loader` for the arguments.
 
+    Args:
+        engine: The database.
+        name: Of the data set.
+        split: Which rows.
+        batch_size: As there, like all that follow but the last.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the orders.
+        epochs: Passes over the rows.
+        drop_last: Leave out what does not fill a batch.
+        prefetch: Batches to read ahead.
+        balanced: Whether every class is visited equally often.
+        outputs: Numbers in each regression target, which the batches then bring; ``None`` for no targets.
+        coherent_only: Leave out superposed records whose age, now, has reached their coherence time. Ordinary rows have
+            none and stay. A superposed record takes part with its expected vector.
+
     Raises:
         UnknownDatasetError: There is no such data set.
-        EmptyDatasetError: The split has no rows.
+        EmptyDatasetError: The split has no rows, or none that is coherent.
         InvalidArgumentError: A number is out of its range.
+        InvalidLabelError: ``balanced`` is set, and a row has no label.
+        InvalidTargetError: ``outputs`` is given, and a row has no target of that many numbers.
     """
+    snapshot = engine.snapshot()
+    rows = split_rows(find_dataset(snapshot, name), split)
+    if coherent_only:
+        coherent = coherent_rows(snapshot, name, engine.clock())[rows.slots]
+        if not coherent.any():
+            raise EmptyDatasetError(
+                f"all rows of the split {split!r} of data set {name!r} have outlived their coherence time",
+                fix="Leave coherent_only out, or write them anew.",
+                value=split,
+            )
+        rows = rows.take(np.flatnonzero(coherent))
     return Loader(
-        rows=split_rows(find_dataset(engine.snapshot(), name), split),
+        rows=rows if outputs is None else with_targets(rows, outputs),
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
         epochs=epochs,
         drop_last=drop_last,
         prefetch=prefetch,
+        balanced=balanced,
     )
 
 
@@ -157,6 +210,30 @@ def epoch_order(rows: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order in which an epoch visits rows 0 … ``rows - 1``: a permutation, int64 (rows,)."""
     source = np.random.SeedSequence(entropy=seed, spawn_key=(epoch,))
     return np.random.Generator(np.random.PCG64(source)).permutation(rows)
+
+
+def balanced_order(labels: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """An order in which an epoch visits every class equally often: as many rows as there are, int64 (rows,).
+
+    Each of K classes gets n // K visits, the first n mod K classes one more. A class with fewer rows is gone through
+    repeatedly, each time in a new order, so that no row of it is visited twice more often than another; of a class with
+    more rows an epoch sees a part. All draws are of the generator that :func:`epoch_order` uses, so that a resumed run
+    draws the same.
+
+    Args:
+        labels: Class of each row, int64 (n,), n ≥ 1.
+        seed: Of the draws.
+        epoch: From 1.
+    """
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=(epoch,))))
+    classes = np.unique(labels)
+    each, more = divmod(len(labels), len(classes))
+    chosen = []
+    for place, label in enumerate(classes):
+        members, visits = np.flatnonzero(labels == label), each + (place < more)
+        rounds = -(-visits // len(members))
+        chosen.append(np.concatenate([rng.permutation(members) for _ in range(rounds)] or [members[:0]])[:visits])
+    return rng.permutation(np.concatenate(chosen))
 
 
 def hold_out(labels: NDArray[np.int64], fraction: float, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

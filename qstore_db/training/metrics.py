@@ -10,7 +10,7 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -53,9 +53,26 @@ SCHEMA = pa.schema(
         pa.field("samples_per_second", pa.float64()),
         pa.field("batch_seconds", pa.float64()),
         pa.field("seconds", pa.float64()),
+        pa.field("gradient_max", pa.float64()),
+        pa.field("gradient_min", pa.float64()),
+        pa.field("gradient_variance", pa.float64()),
+        pa.field("gradient_snr", pa.float64()),
+        pa.field("layer_gradient_norms", pa.list_(pa.float64())),
+        pa.field("head_gradient_norm", pa.float64()),
+        pa.field("qubits", pa.int64()),
+        pa.field("depth", pa.int64()),
+        pa.field("two_qubit_gates", pa.int64()),
+        pa.field("cost_usd", pa.float64()),
+        pa.field("target", pa.string()),
+        pa.field("entanglement", pa.float64()),
+        pa.field("expressibility", pa.float64()),
+        pa.field("bases", pa.int64()),
     ]
 )
-"""Columns of the table ``metrics``; see :class:`MetricRow`."""
+"""Columns of the table ``metrics``; see :class:`MetricRow`. New ones are added at the end."""
+
+OLD_WIDTHS = (16,)
+"""How many of the columns the parts of earlier versions have; the others are null in their rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +85,8 @@ class MetricRow:
         step: From 1, counted over the whole run; -1 in the row of an epoch.
         time: Seconds since the epoch of the clock, when the row was made.
         train_loss: Mean over the rows of the step, or of the epoch; each row under the parameters before its step.
-        train_accuracy: Share of those rows that were classified rightly.
+        train_accuracy: Share of those rows that were classified rightly; ``None`` for a model without classes, like
+            ``validation_accuracy``.
         validation_loss: In the row of an epoch: mean over the validation rows, under the parameters at its end.
         validation_accuracy: In the row of an epoch: share of those rows that were classified rightly.
         gradient_norm: Of a step: Euclidean norm over all trained parameters.
@@ -79,6 +97,22 @@ class MetricRow:
         samples_per_second: ``rows`` over ``batch_seconds`` or ``seconds``.
         batch_seconds: Of a step: reading the batch, gradient and update.
         seconds: Of an epoch: from its first batch to the end of its validation, interruptions left out.
+        gradient_max: Of a step: largest element of the gradient of all trained parameters, before clipping.
+        gradient_min: Smallest element.
+        gradient_variance: Variance of the elements about their mean.
+        gradient_snr: |mean| over the root of that variance; ``None`` where all elements are equal.
+        layer_gradient_norms: Norm over the circuit's weights of each layer, in order; empty where no circuit trains.
+        head_gradient_norm: Norm over all other trained parameters.
+        qubits: Of the model's circuit.
+        depth: Of it, without what prepares amplitudes.
+        two_qubit_gates: In it: gates on two qubits or more.
+        entanglement: In the row of an epoch, where the options track it: mean Meyer–Wallach measure, in [0, 1], of the
+            pure states that the circuit makes at its end of the first training rows.
+        bases: In which a circuit is measured to read all that the model reads; ``None`` where values are exact.
+        expressibility: As ``entanglement``: Kullback–Leibler divergence of the circuit from Haar-random states in bits.
+        cost_usd: Of the jobs whose results were used here for the first time, in dollars; in the row of an epoch, of
+            its steps and its validation. ``None`` where nothing is sent away.
+        target: The remote provider's name of the device.
     """
 
     run_id: int
@@ -86,7 +120,7 @@ class MetricRow:
     step: int
     time: float
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     gradient_norm: float | None = None
@@ -97,6 +131,20 @@ class MetricRow:
     samples_per_second: float | None = None
     batch_seconds: float | None = None
     seconds: float | None = None
+    gradient_max: float | None = None
+    gradient_min: float | None = None
+    gradient_variance: float | None = None
+    gradient_snr: float | None = None
+    layer_gradient_norms: Sequence[float] | None = None
+    head_gradient_norm: float | None = None
+    qubits: int | None = None
+    depth: int | None = None
+    two_qubit_gates: int | None = None
+    cost_usd: float | None = None
+    target: str | None = None
+    entanglement: float | None = None
+    expressibility: float | None = None
+    bases: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +350,9 @@ def read_part(engine: Engine, part: Part, snapshot: Snapshot) -> pa.Table:
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(part, str(error)) from error
+    if table.num_columns in OLD_WIDTHS and table.schema.equals(pa.schema(list(SCHEMA)[: table.num_columns])):
+        for column in list(SCHEMA)[table.num_columns :]:
+            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
     if table.num_rows != part.rows or not table.schema.equals(SCHEMA):
         raise _damaged(part, f"it holds {table.num_rows} rows of {table.schema.names}")
     return table

@@ -23,10 +23,11 @@ class StepReport:
         steps: Taken in the whole run.
         total_steps: Of the whole run.
         loss: Mean over the rows of the epoch so far.
-        accuracy: Share of those rows that were classified rightly.
+        accuracy: Share of those rows that were classified rightly; ``None`` for a model without classes.
         circuits: Evaluated in the whole run.
         samples_per_second: Over the epoch so far.
         seconds_left: At that pace, validation left out.
+        cost_usd: What the jobs of the whole run count for, in dollars; ``None`` where nothing is sent away.
     """
 
     epoch: int
@@ -34,14 +35,19 @@ class StepReport:
     steps: int
     total_steps: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     circuits: int
     samples_per_second: float
     seconds_left: float
+    cost_usd: float | None = None
 
 
 class TrainingProgress(Protocol):
-    """Called by the thread that trains, between steps. Raising ``KeyboardInterrupt`` stops the run like Ctrl-C."""
+    """A callback: called by the thread that trains, between steps.
+
+    Raising ``KeyboardInterrupt`` stops the run like Ctrl-C. Any other error fails the run; it is checkpointed where it
+    stands first, so that ``resume`` goes on after the last step. Subclass :class:`Silence` to write some methods only.
+    """
 
     def started(self, run: Run, total_steps: int) -> None:
         """The run is about to take its next step; ``run.steps_done`` were taken before."""
@@ -58,6 +64,37 @@ class TrainingProgress(Protocol):
     def finished(self, run: Run) -> None:
         """The run ended: finished, interrupted or failed, as ``run.status`` says."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Several callbacks as one, called in order.
+
+    Args:
+        members: Each is called once the ones before it have returned.
+    """
+
+    members: tuple[TrainingProgress, ...]
+
+    def started(self, run: Run, total_steps: int) -> None:
+        """See :class:`TrainingProgress`."""
+        for member in self.members:
+            member.started(run, total_steps)
+
+    def stepped(self, report: StepReport) -> None:
+        """See :class:`TrainingProgress`."""
+        for member in self.members:
+            member.stepped(report)
+
+    def epoch_finished(self, row: MetricRow) -> None:
+        """See :class:`TrainingProgress`."""
+        for member in self.members:
+            member.epoch_finished(row)
+
+    def finished(self, run: Run) -> None:
+        """See :class:`TrainingProgress`."""
+        for member in self.members:
+            member.finished(run)
 
 
 class Silence:
@@ -148,9 +185,11 @@ class ProgressBar:
 
 def step_line(report: StepReport) -> str:
     """The numbers under the bar while a run trains."""
+    accuracy = "" if report.accuracy is None else f"  accuracy {report.accuracy:.3f}"
+    cost = "" if report.cost_usd is None else f"  {money(report.cost_usd)}"
     return (
-        f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  accuracy {report.accuracy:.3f}"
-        f"  {report.circuits:,} circuits  {report.samples_per_second:,.0f} samples/s"
+        f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}{accuracy}"
+        f"  {report.circuits:,} circuits{cost}  {report.samples_per_second:,.0f} samples/s"
         f"  {duration(report.seconds_left)} left"
     )
 
@@ -163,7 +202,15 @@ def run_line(run: Run) -> str:
         parts.append(f"loss {scores.train_loss:.4f}")
     if scores.train_accuracy is not None:
         parts.append(f"accuracy {scores.train_accuracy:.3f}")
-    return "  ".join([*parts, f"{run.circuits:,} circuits", duration(run.seconds)])
+    parts.append(f"{run.circuits:,} circuits")
+    if run.cost_usd is not None:
+        parts.append(money(run.cost_usd))
+    return "  ".join([*parts, duration(run.seconds)])
+
+
+def money(dollars: float) -> str:
+    """Dollars as a short text, to the cent, small ones to a hundredth of it: ``$12.42``, ``$0.0031``."""
+    return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:,.4f}"
 
 
 def duration(seconds: float) -> str:

@@ -95,6 +95,12 @@ def _accuracy(
 ) -> tuple[float | None, str | None]:
     if dataset is not None:
         measured = evaluate(engine, models, version.model, dataset, split=split, version=version.version)
+        if measured.accuracy is None and needed:
+            raise InvalidModelError(
+                f"Model {version.model!r} is of kind {version.spec.kind!r} and has no accuracy",
+                fix="Leave min_accuracy out.",
+                value=version.spec.kind,
+            )
         return measured.accuracy, f"{dataset}/{split}"
     validation = version.scores.validation_accuracy
     if validation is None and needed:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 import uuid
 
-from qstore_db.errors import AlreadyExistsError, InvalidArgumentError, InvalidModelError
+from qstore_db.errors import AlreadyExistsError, InvalidArgumentError, InvalidModelError, UnknownModelError
 from qstore_db.models.specification import ModelSpec
 from qstore_db.training.active_runs import is_in_training
 from qstore_db.training.aliases import aliases_of
@@ -15,6 +15,7 @@ from qstore_db.training.registry import (
     MODELS,
     ModelRecord,
     ModelVersion,
+    Run,
     all_runs,
     all_versions,
     find_model,
@@ -88,6 +89,39 @@ def creation(
         model=name, uuid=known.uuid, version=number, spec=spec, created_at=at, packages=package_versions()
     )
     return [version.put(), model.put()], version
+
+
+def trained_version(engine: Engine, run: Run) -> tuple[ModelVersion, list[Operation]]:
+    """The version that a run makes, numbered as the next of its model, and the operations that register it.
+
+    Raises:
+        UnknownModelError: The model was dropped meanwhile.
+    """
+    snapshot = engine.snapshot()
+    model = find_model(snapshot, run.model)
+    if model.uuid != run.model_uuid:
+        raise UnknownModelError(
+            f"Model {run.model!r} was dropped while run {run.id} trained it", fix="Train the new one.", value=run.model
+        )
+    now = engine.clock()
+    version = dataclasses.replace(
+        find_version(snapshot, run.model, run.parent_version),
+        version=model.latest_version + 1,
+        parent_version=run.parent_version,
+        run_id=run.id,
+        dataset=run.dataset,
+        dataset_version=run.dataset_version,
+        seed=run.options.seed,
+        backend=run.options.backend,
+        checkpoint=run.checkpoint,
+        scores=run.scores,
+        packages=run.packages,
+        created_at=now,
+    )
+    return version, [
+        version.put(),
+        dataclasses.replace(model, latest_version=version.version, updated_at=now).put(),
+    ]
 
 
 def drop_model(engine: Engine, name: str, *, if_exists: bool = False) -> int:

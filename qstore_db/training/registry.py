@@ -31,18 +31,20 @@ class RunStatus(enum.StrEnum):
     """Where a run stands.
 
     ``RUNNING``: being trained, or left behind by a process that died. ``INTERRUPTED``: stopped by Ctrl-C. ``FAILED``:
-    stopped by an error. ``FINISHED``: its model version exists. All but the last can be resumed.
+    stopped by an error. ``OVER_BUDGET``: stopped before work that would exceed ``max_cost_usd``. ``FINISHED``: its
+    model version exists. All but that can be resumed.
     """
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
     FINISHED = "finished"
+    OVER_BUDGET = "over_budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Losses in nats and accuracies in [0, 1]; ``None`` where nothing was measured.
+    """Losses, in nats for cross-entropy, and accuracies in [0, 1]; ``None`` where nothing was measured.
 
     Args:
         train_loss: Mean over the rows of the last epoch, each under the parameters before its step.
@@ -171,8 +173,13 @@ class Run:
         process_id: Of the process that trained last.
         packages: Versions of what computed it.
         error: Why it failed.
+        best_epoch: The epoch whose parameters the version has, where the options keep the best; else ``None``.
+        decisions: What it decided between epochs, up to the newest checkpoint; see
+            :class:`qstore_db.training.decision_log.Decided`.
         gradient_log: Every switch of ``gradient = "auto"`` with its reason, up to the newest checkpoint; see
             :class:`qstore_db.gradients.choice.Decision`.
+        cost_usd: What its jobs count for, in dollars, open ones included; ``None`` where nothing was sent away.
+        target: The remote provider's name of the device.
     """
 
     id: int
@@ -202,6 +209,10 @@ class Run:
     packages: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
     gradient_log: Sequence[JsonValue] = ()
+    cost_usd: float | None = None
+    target: str | None = None
+    best_epoch: int | None = None
+    decisions: Sequence[JsonValue] = ()
 
     def put(self, *, new: bool = False) -> PutRecord:
         """The operation that writes this run."""
@@ -209,6 +220,7 @@ class Run:
         record["options"] = cast(JsonValue, self.options.to_json())
         record["status"] = self.status.value
         record["gradient_log"] = list(self.gradient_log)
+        record["decisions"] = list(self.decisions)
         return PutRecord(TRAINING_RUNS, run_key(self.id), record, must_be_new=new)
 
     @classmethod
@@ -217,7 +229,8 @@ class Run:
         fields = dict(cast(Any, record))
         fields["options"] = TrainingOptions(**fields["options"])
         fields["status"] = RunStatus(fields["status"])
-        fields["gradient_log"] = tuple(fields.get("gradient_log", ()))
+        for name in ("gradient_log", "decisions"):
+            fields[name] = tuple(fields.get(name, ()))
         return cls(**_deep(fields))
 
 

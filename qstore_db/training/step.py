@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_db.models.classifier import Classifier
-from qstore_db.optimizers.clipping import global_norm
-from qstore_db.optimizers.optimizer import Arrays, Optimizer
+from qstore_db.gradients.choice import Choice
+from qstore_db.gradients.value_source import ValueSource
+from qstore_db.models.model import LossGradient, Model
+from qstore_db.optimizers.optimizer import Arrays
+from qstore_db.training.best_epoch import BestEpoch
+from qstore_db.training.decision_log import Decided
+from qstore_db.training.gradient_facts import GradientFacts
 from qstore_db.training.gradient_log import GradientLog
 from qstore_db.training.recipe import CIRCUIT, Recipe
 
@@ -23,17 +29,19 @@ class EpochSums:
         steps: Steps taken.
         rows: Rows trained on.
         loss: Σ of each row's loss, under the parameters before its step.
-        correct: Rows classified rightly under those parameters.
+        correct: Rows classified rightly under those parameters; ``None`` for a model without classes.
         circuits: Circuits evaluated.
         seconds: Time spent in steps.
+        dollars: Cost of the jobs whose results they used.
     """
 
     steps: int = 0
     rows: int = 0
     loss: float = 0.0
-    correct: int = 0
+    correct: int | None = 0
     circuits: int = 0
     seconds: float = 0.0
+    dollars: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,6 +59,8 @@ class TrainState:
         circuits: Circuits evaluated in the whole run.
         seconds: Time spent in finished epochs.
         gradient_log: What the automatic choice of gradients saw and decided.
+        best: The best epoch so far, where the options keep it.
+        decisions: What the run decided between epochs.
     """
 
     parameters: Arrays
@@ -61,6 +71,8 @@ class TrainState:
     circuits: int = 0
     seconds: float = 0.0
     gradient_log: GradientLog = field(default_factory=GradientLog)
+    best: BestEpoch | None = None
+    decisions: tuple[Decided, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,72 +81,71 @@ class StepResult:
 
     Args:
         loss: Mean over the minibatch.
-        correct: Rows classified rightly.
-        gradient_norm: Euclidean norm over all trained parameters.
+        correct: Rows classified rightly; ``None`` for a model without classes.
+        gradient: Numbers of the gradient of all trained parameters.
         circuits: Circuits evaluated.
     """
 
     loss: float
-    correct: int
-    gradient_norm: float
+    correct: int | None
+    gradient: GradientFacts
     circuits: int
 
     @property
     def is_finite(self) -> bool:
         """Whether loss and gradient are numbers."""
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+        return math.isfinite(self.loss) and math.isfinite(self.gradient.norm)
 
 
-def start(classifier: Classifier, optimizer: Optimizer, seed: int, parameters: Arrays | None = None) -> TrainState:
-    """The state before the first step: fresh parameters from the seed, unless some are given."""
+def start(model: Model, recipe: Recipe, parameters: Arrays | None = None) -> TrainState:
+    """The state before the first step: fresh parameters from the run's seed, unless some are given."""
     if parameters is None:
-        parameters = classifier.initial_parameters(seed)
-    return TrainState(parameters=parameters, optimizer_state=optimizer.init(parameters))
+        parameters = recipe.begun(model.initial_parameters(recipe.options.seed))
+    return TrainState(parameters=parameters, optimizer_state=recipe.optimizer.init(parameters))
 
 
 def advance(
-    classifier: Classifier,
+    model: Model,
     recipe: Recipe,
     state: TrainState,
     features: NDArray[np.float64],
-    labels: NDArray[np.int64],
+    targets: NDArray[Any] | None,
 ) -> tuple[TrainState, StepResult]:
     """Take one step.
 
     Args:
-        classifier: The model.
+        model: The model.
         recipe: How gradients are taken and become steps.
         state: Before the step; it is not changed.
-        features: What ``classifier.features`` made of the minibatch, (B, width).
-        labels: (B,).
+        features: What ``model.features`` made of the minibatch, (B, width).
+        targets: Of those rows, as the model takes them.
 
     Returns:
         The state after the step and what the step found. Time is not counted: see :func:`timed`.
     """
-    choice, log = recipe.chosen(state.gradient_log)
-    source = recipe.step_source(state.steps)
-    way = recipe.differentiation(state.steps, choice, source)
-    found = classifier.loss_and_gradient_of_features(state.parameters, features, labels, way)
-    gradients = recipe.trained_part(found.gradients)
-    norm = global_norm(gradients)
-    if math.isfinite(norm):
+    recipe = recipe.at_epoch(state.epoch)
+    model = recipe.thinned(model, state.steps)
+    found, choice, log, source = _measured(model, recipe, state, features, targets)
+    gradients = found.gradients
+    facts = GradientFacts.of(gradients, model.spec.layers)
+    if math.isfinite(facts.norm):
         taken = gradients.get(CIRCUIT)
-        gradients, more = recipe.preconditioned(classifier, state.parameters, features, gradients, choice, source)
+        gradients, more = recipe.preconditioned(model, state.parameters, features, gradients, choice, source)
         if choice is not None and choice.method != "adjoint" and taken is not None:
             square = float(np.vdot(taken, taken))
             log = log.after(loss=found.loss, gradient_square=square, circuits=found.circuits + more)
     else:
         more = 0  # nothing to go on with: the caller stops the run
     circuits = found.circuits + more
-    result = StepResult(found.loss, found.correct, norm, circuits)
+    result = StepResult(found.loss, found.correct, facts, circuits)
     parameters, optimizer_state = recipe.optimizer.update(gradients, state.optimizer_state, state.parameters)
-    rows = len(labels)
+    rows = len(features)
     sums = replace(
         state.sums,
         steps=state.sums.steps + 1,
         rows=state.sums.rows + rows,
         loss=state.sums.loss + found.loss * rows,
-        correct=state.sums.correct + found.correct,
+        correct=None if found.correct is None else (state.sums.correct or 0) + found.correct,
         circuits=state.sums.circuits + circuits,
     )
     moved = replace(
@@ -149,12 +160,54 @@ def advance(
     return moved, result
 
 
-def timed(state: TrainState, seconds: float) -> TrainState:
-    """The state with the time of a step added to its epoch."""
-    return replace(state, sums=replace(state.sums, seconds=state.sums.seconds + seconds))
+def measured_gradient(
+    model: Model,
+    recipe: Recipe,
+    state: TrainState,
+    features: NDArray[np.float64],
+    targets: NDArray[Any] | None,
+) -> LossGradient:
+    """The gradient that the next step takes, before clipping and direction, without what is frozen; nothing moves.
+
+    Arguments as for :func:`advance`.
+    """
+    recipe = recipe.at_epoch(state.epoch)
+    return _measured(recipe.thinned(model, state.steps), recipe, state, features, targets)[0]
 
 
-def next_epoch(state: TrainState, *, optimizer_state: Arrays, circuits: int, seconds: float) -> TrainState:
+def _measured(
+    model: Model,
+    recipe: Recipe,
+    state: TrainState,
+    features: NDArray[np.float64],
+    targets: NDArray[Any] | None,
+) -> tuple[LossGradient, Choice | None, GradientLog, ValueSource | None]:
+    # Of the model and recipe of this step; what ``auto`` chose, the log with that, and where values came from, too.
+    choice, log = recipe.chosen(state.gradient_log)
+    source = recipe.step_source(state.steps)
+    way = recipe.differentiation(state.steps, choice, source)
+    found = model.loss_and_gradient_of_features(state.parameters, features, targets, way, recipe.loss)
+    if recipe.frozen is not None:
+        found = replace(found, gradients=recipe.trained_part(found.gradients))
+    return found, choice, log, source
+
+
+def timed(state: TrainState, seconds: float, dollars: float | None = None) -> TrainState:
+    """The state with the time of a step, and with its cost where it has one, added to its epoch."""
+    sums = state.sums
+    added = replace(sums, seconds=sums.seconds + seconds, dollars=sums.dollars + (dollars or 0.0))
+    return replace(state, sums=added)
+
+
+def next_epoch(
+    state: TrainState,
+    *,
+    optimizer_state: Arrays,
+    circuits: int,
+    seconds: float,
+    best: BestEpoch | None,
+    decisions: Iterable[Decided] = (),
+) -> TrainState:
     """The state at the start of the next epoch.
 
     Args:
@@ -162,6 +215,8 @@ def next_epoch(state: TrainState, *, optimizer_state: Arrays, circuits: int, sec
         optimizer_state: Of the optimizer, once it has seen the loss of the epoch.
         circuits: What its validation evaluated.
         seconds: Of the whole epoch, validation included.
+        best: The best epoch so far.
+        decisions: What was decided at its end.
     """
     return replace(
         state,
@@ -170,4 +225,6 @@ def next_epoch(state: TrainState, *, optimizer_state: Arrays, circuits: int, sec
         sums=EpochSums(),
         circuits=state.circuits + circuits,
         seconds=state.seconds + seconds,
+        best=best,
+        decisions=(*state.decisions, *decisions),
     )

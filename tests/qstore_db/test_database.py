@@ -171,7 +171,7 @@ def test_training_refuses_what_it_cannot_do():
         for error, call in {
             UnknownModelError: lambda: db.train("nobody", "toy"),
             UnknownDatasetError: lambda: db.train("sign", "nothing"),
-            UnknownBackendError: lambda: db.train("sign", "toy", backend="ionq_qpu"),
+            UnknownBackendError: lambda: db.train("sign", "toy", backend="nowhere"),
             EmptyDatasetError: lambda: db.train("sign", "toy", split="nothing"),
             UnknownRunError: lambda: db.resume(7),
             InvalidModelError: lambda: db.predict("sign", [[1.0] * 8]),

@@ -15,7 +15,8 @@ from qstore_db.errors import (
     InvalidModelError,
     InvalidVectorError,
 )
-from qstore_db.models.classifier import PREDICTION_ROWS, Classifier
+from qstore_db.models.circuit_model import PREDICTION_ROWS
+from qstore_db.models.classifier import Classifier
 from qstore_db.models.linear_head import fast_scores, scores
 from qstore_db.models.reduction import fit_reduction
 from qstore_db.models.specification import ModelSpec

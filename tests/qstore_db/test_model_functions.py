@@ -23,7 +23,7 @@ def trained():
 def test_features_are_the_readouts_of_the_circuit(trained):
     db, data = trained
     model = db._plugins().trained_models.load("m")
-    plan = model.classifier.plan
+    plan = model.model.plan
     amplitudes = data.astype(float) / np.linalg.norm(data.astype(float), axis=1, keepdims=True)
     states = reference.state_vector(plan.circuit, model.parameters["circuit"], amplitudes=amplitudes)
     expected = reference.expectations(states, plan.observables)

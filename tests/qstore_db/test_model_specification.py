@@ -29,8 +29,11 @@ def test_json_round_trip(spec):
     assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
-def test_json_names_every_field():
-    assert set(FULL.to_json()) == {field.name for field in dataclasses.fields(ModelSpec)}
+def test_json_names_every_field_but_the_sizes_of_other_kinds():
+    fields = {field.name for field in dataclasses.fields(ModelSpec)}
+    assert set(FULL.to_json()) == fields - {"outputs", "latent"}
+    assert set(ModelSpec(kind="regressor", qubits=2).to_json()) == fields - {"classes", "latent"}
+    assert set(ModelSpec(kind="autoencoder", qubits=2, latent=1).to_json()) == fields - {"classes", "outputs"}
     assert FULL.to_json()["entanglement"] == "full"
     assert FULL.to_json()["reduce"] == "pca"
 
@@ -42,7 +45,8 @@ def test_defaults_fill_absent_fields():
 @pytest.mark.parametrize(("alias", "name"), ALIASES.items())
 def test_each_alias_means_its_field(alias, name):
     value = "full" if name == "entanglement" else 7
-    options = {"qubits": 6, "classes": 10}
+    sizes = {"outputs": {"kind": "regressor"}, "latent": {"kind": "autoencoder"}}
+    options = {"qubits": 8, **sizes.get(name, {"classes": 10})}
     options.pop(name, None)
     assert getattr(ModelSpec.from_options({**options, alias.upper(): value}), name) == value
 
@@ -54,6 +58,8 @@ def test_aliases_are_the_documented_ones():
         "depth": "layers",
         "entanglement_pattern": "entanglement",
         "n_classes": "classes",
+        "n_outputs": "outputs",
+        "latent_qubits": "latent",
     }
 
 
@@ -93,7 +99,9 @@ def test_a_missing_field_is_named(name):
         ("layers", -1),
         ("layers", MAX_LAYERS + 1),
         ("layers", None),
-        ("kind", "regressor"),
+        ("kind", "transformer"),
+        ("outputs", 2),
+        ("latent", 1),
         ("kind", None),
         ("encoding", "basis"),
         ("reduce", "mean"),
@@ -122,3 +130,34 @@ def test_capacity(encoding, capacity):
 def test_limits_are_accepted():
     spec = ModelSpec(qubits=MAX_QUBITS, classes=MAX_CLASSES, layers=MAX_LAYERS)
     assert spec.qubits == MAX_QUBITS
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "regressor", "outputs": 0}, "outputs is 0"),
+        ({"kind": "regressor", "classes": 2}, "classes is 2, which models of kind 'regressor' do not have"),
+        ({"kind": "autoencoder"}, "latent is not given"),
+        ({"kind": "autoencoder", "latent": 4}, "nothing would be compressed"),
+        ({"kind": "autoencoder", "latent": 1, "encoding": "angle"}, "could not give rows back"),
+        ({"kind": "autoencoder", "latent": 1, "train_circuit": False}, "nothing to train"),
+        ({"kind": "autoencoder", "latent": 1, "readout": "z"}, "reads the fidelity"),
+        ({"kind": "autoencoder", "latent": 1, "qubits": 12}, "leaves 11 trash qubits"),
+    ],
+)
+def test_each_kind_has_its_own_sizes(options, message):
+    with pytest.raises(InvalidModelError, match=message) as caught:
+        ModelSpec.from_options({"qubits": 4, **options})
+    assert caught.value.fix
+
+
+def test_kinds_and_their_widths():
+    assert ModelSpec(qubits=2, classes=3).width == 3
+    assert (ModelSpec(kind="regressor", qubits=2).outputs, ModelSpec(kind="regressor", qubits=2).width) == (1, 1)
+    assert ModelSpec(kind="regressor", qubits=2, outputs=4).width == 4
+    encoder = ModelSpec(kind="autoencoder", qubits=3, latent=1)
+    assert encoder.width == 1 and ModelSpec.from_json(encoder.to_json()) == encoder
+
+
+def test_records_of_classifiers_are_what_earlier_versions_wrote():
+    assert "outputs" not in FULL.to_json() and "latent" not in FULL.to_json()

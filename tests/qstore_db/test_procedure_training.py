@@ -81,13 +81,19 @@ def test_train_and_evaluate_answer_with_one_row_each(call):
 
 
 def test_parameters_are_the_options_and_their_aliases(engine):
-    train, fine_tune, resume, evaluate, _ = training_procedures(engine, TrainedModels(engine))
+    train, fine_tune, resume, evaluate, *_ = training_procedures(engine, TrainedModels(engine))
     assert [parameter.name for parameter in fine_tune.parameters] == [parameter.name for parameter in train.parameters]
     names = [parameter.name for parameter in train.parameters]
     assert names == ["model", "dataset", *option_names(), *ALIASES]
     assert [parameter.name for parameter in train.parameters if parameter.required] == ["model", "dataset"]
-    assert [(parameter.name, parameter.type) for parameter in resume.parameters] == [("run_id", "integer")]
-    assert [parameter.name for parameter in evaluate.parameters] == ["model", "dataset", "split", "version"]
+    assert [(parameter.name, parameter.type) for parameter in resume.parameters] == [
+        ("run_id", "integer"),
+        ("max_cost_usd", "number"),
+    ]
+    assert [parameter.name for parameter in evaluate.parameters] == [
+        *("model", "dataset", "split", "version"),
+        *("backend", "shots", "seed"),
+    ]
 
 
 def test_null_arguments_mean_the_default(call):
@@ -100,7 +106,7 @@ def test_wrong_arguments_are_refused_before_a_run_begins(engine, call):
     for error, arguments in [
         (InvalidArgumentError, {"epochs": 0}),
         (InvalidArgumentError, {"gradient": "guess"}),
-        (UnknownBackendError, {"backend": "ionq_qpu"}),
+        (UnknownBackendError, {"backend": "nowhere"}),
         (UnknownModelError, {"model": "x"}),
     ]:
         with pytest.raises(error):
@@ -268,5 +274,9 @@ def test_tables_keep_their_schemas_empty_and_filled(engine, call):
     backends = {row["name"]: row for row in tables["backends"].to_pylist()}
     assert list(backends) == sorted(BACKENDS)
     assert [name for name, row in backends.items() if "adjoint" in row["gradients"]] == ["local", "local_noisy"]
-    assert {name: row["max_qubits"] for name, row in backends.items() if row["max_qubits"] != 24} == {"local_noisy": 12}
+    assert {name: row["max_qubits"] for name, row in backends.items() if row["max_qubits"] != 24} == {
+        "local_noisy": 12,
+        "ionq_simulator": 29,
+        "ionq_qpu": 36,
+    }
     assert [name for name, row in backends.items() if not row["shots"]] == ["trajectories"]

@@ -12,6 +12,7 @@ from qstore_db.errors import (
     InvalidArgumentError,
     InvalidMetadataError,
     InvalidVectorError,
+    UnknownCollectionError,
     UnknownColumnError,
     UnknownIdError,
 )
@@ -212,6 +213,21 @@ def test_replacing_is_part_of_a_transaction(db):
     with db.at(before) as old:
         assert list(old.collection("items").records.get("a").vectors) == ["x", "y"]
         assert old.collection("items").records.query([2.0], 1).scores.tolist() == [0.0]
+
+
+def test_the_default_collection_is_created_by_its_first_record():
+    for write in ("insert", "upsert"):
+        with QuantumDatabase.open(":memory:") as fresh:
+            with pytest.raises(UnknownCollectionError):
+                fresh.records.query([1.0, 0.0, 0.0])
+            getattr(fresh.records, write)("d1", {"title": [1.0, 0.0, 0.0], "body": [0.0, 1.0, 0.0]})
+            fresh.records.upsert("d2", {"title": [0.0, 0.0, 1.0]}, metadata={"lang": "en"})
+            assert fresh.records.query([0.1, 1.0, 0.0], top_k=2).ids[0] == "d1"
+            assert fresh.collection("default").records.get("d2").metadata == {"lang": "en"}
+            fresh.records.delete("d1")
+            assert len(fresh.collection("default")) == 1
+            with pytest.raises(DimensionMismatchError):
+                fresh.records.insert("d3", {"title": [1.0, 0.0]})
 
 
 def test_a_collection_without_records(db):

@@ -1,6 +1,6 @@
 import signal
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -32,6 +32,7 @@ from qstore_db.training.trained_models import TrainedModels, predict, predict_pr
 from qstore_db.training.trainer import resume, train
 from storage_engine.batch import DeleteRows, PutRecord, WriteBatch
 from storage_engine.engine import Engine
+from storage_engine.history.pins import remove_pin
 
 OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=0.1, seed=3, validation_split="test")
 TIMES = ("time", "samples_per_second", "batch_seconds", "seconds")
@@ -301,7 +302,7 @@ def test_a_loss_that_is_no_number_stops_the_run(engine, monkeypatch):
 
     def diverging(*arguments):
         state, found = advance(*arguments)
-        return (state, found) if state.steps < 3 else (state, type(found)(float("nan"), 0, 1.0, 8))
+        return (state, found) if state.steps < 3 else (state, replace(found, loss=float("nan")))
 
     monkeypatch.setattr(training_loop, "advance", diverging)
     with pytest.raises(InvalidArgumentError, match=r"nan.*step 3.*learning_rate = 0.1"):
@@ -383,7 +384,7 @@ def test_held_out_rows_keep_their_own_labels_and_are_not_trained_on(engine):
     material = gather(engine.snapshot(), "d", spec, TrainingOptions(validation_fraction=0.3))
     assert material.validation is not None
     view = material.rows.view
-    for part, own in ((material.rows, material.labels), (material.validation, material.validation_labels)):
+    for part, own in ((material.rows, material.targets), (material.validation, material.validation_targets)):
         numbers = [int(row_id.split("/")[1]) for row_id in view.ids_at(part.slots)]
         assert np.array_equal(own, labels[numbers])
         assert np.array_equal(view.vectors_at(part.slots), data[numbers])
@@ -460,6 +461,8 @@ def test_what_cannot_be_resumed_says_why(engine):
         with pytest.raises(TrainingInterruptedError):
             train(engine, "m", "d", OPTIONS, progress=Watcher(stop_after_steps=2))
     store_training_data(engine, "d", *rows(1, 5), append=True)
+    engine.commit(WriteBatch([remove_pin("run 2"), remove_pin("run 3")]))
+    engine.vacuum()
     with pytest.raises(InvalidArgumentError, match="has changed since run 2 read it"):
         resume(engine, 2)
     engine.commit(WriteBatch([DeleteRows("d", ["train/45"])]))

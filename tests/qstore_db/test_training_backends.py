@@ -97,7 +97,7 @@ def one_step(engine, recipe, **changes):
         recipe_on = replace(recipe_on, executor=executor)
         source = recipe_on.step_source(0)
         way = recipe_on.differentiation(0, None, source)
-        return classifier.loss_and_gradient_of_features(parameters, features, material.labels[positions], way)
+        return classifier.loss_and_gradient_of_features(parameters, features, material.targets[positions], way)
 
 
 CIRCUITS = {"adjoint": 0, "parameter_shift": 2, "finite_difference": 4}

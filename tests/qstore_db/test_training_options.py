@@ -58,5 +58,5 @@ def test_unknown_and_doubled_options_are_refused():
 
 
 def test_an_unknown_backend_names_what_exists():
-    with pytest.raises(UnknownBackendError, match=r"'ionq_simulator'.*'local'.*no hardware"):
-        TrainingOptions(backend="ionq_simulator")
+    with pytest.raises(UnknownBackendError, match=r"'nowhere'.*'local'.*'ionq_simulator'"):
+        TrainingOptions(backend="nowhere")

@@ -166,7 +166,7 @@ def one_step(engine, number, **changes):
     positions = list(batches(ROWS, chosen, epoch=1))[number - 1]
     features = Features(classifier, material.rows).at(positions)
     before = classifier.initial_parameters(chosen.seed) if number == 1 else states[0]
-    found = classifier.loss_and_gradient_of_features(before, features, material.labels[positions])
+    found = classifier.loss_and_gradient_of_features(before, features, material.targets[positions])
     row = metrics_of(engine, runs[-1]).to_pylist()[number - 1]
     return classifier, features, before, states[-1], found.gradients, row
 
