@@ -121,6 +121,8 @@ _OPTION_PARAMETERS: Final = (
     Parameter("track", "text"),
     Parameter("layerwise", "integer"),
     Parameter("entangler_dropout", "number"),
+    Parameter("workers", "integer"),
+    Parameter("micro_batch", "integer"),
     Parameter("sdk", "text"),
     Parameter("target", "text"),
     Parameter("max_cost_usd", "number"),

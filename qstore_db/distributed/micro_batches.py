@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from qstore_db.models.named import model_of, scaling_of
 from qstore_db.models.reduction import Reduction
 from qstore_db.models.specification import ModelSpec
 from qstore_db.models.target_scaling import TargetScaling
+
+MICRO_BATCH: Final = 64
+"""Rows of a micro-batch where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

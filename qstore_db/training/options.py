@@ -78,6 +78,8 @@ _OPTIONAL_RANGES: Mapping[str, tuple[int, int]] = {
     "threads": (1, 2),
     "early_stopping": (1, 1_000_000),
     "layerwise": (1, 1_000_000),
+    "workers": (1, 4096),
+    "micro_batch": (1, 1_048_576),
 }
 _OPTIONAL_NUMBERS = (
     "momentum", "weight_decay", "clip_value", "clip_norm", "decay", "final_rate", "spsa_step", "damping",
@@ -159,6 +161,10 @@ class TrainingOptions:
             and predictions have them all. ``None`` for none.
         track: Numbers of ``TRACKED`` to measure at the end of each epoch, as text or a list of texts; ``None`` for
             none.
+        workers: Processes of Ray that compute the gradient of a step together, in micro-batches: the same bits for any
+            number of them. ``None``: this process does.
+        micro_batch: Rows of a micro-batch, whose gradients are added in order; ``None``: 64 with ``workers``, and
+            without them the step is computed in one piece.
         sdk: The library that speaks with a remote provider; ``None`` for the backend's usual one.
         target: A remote provider's name of the device, such as ``"qpu.forte-1"``; ``None`` for the backend's usual one.
         max_cost_usd: What all jobs of the run may cost together, in United States dollars, from 0 on, by the
@@ -213,6 +219,8 @@ class TrainingOptions:
     track: str | None = None
     layerwise: int | None = None
     entangler_dropout: float | None = None
+    workers: int | None = None
+    micro_batch: int | None = None
     sdk: str | None = None
     target: str | None = None
     max_cost_usd: float | None = None
@@ -234,6 +242,7 @@ class TrainingOptions:
         self._check_validation()
         self._check_optimization()
         self._check_best()
+        self._check_spread()
 
     def _join_lists(self) -> None:
         for name in ("freeze", "track"):
@@ -406,6 +415,21 @@ class TrainingOptions:
                     fix=f"Use another {name}, or backend = 'local' without shots.",
                     value=value,
                 )
+
+    def _check_spread(self) -> None:
+        asked = [name for name in ("workers", "micro_batch") if getattr(self, name) is not None]
+        beside = {
+            "backend": not self.is_pure,
+            "gradient": self.gradient not in ("auto", "adjoint"),
+            "entangler_dropout": self.entangler_dropout is not None,
+        }
+        for name in (name for name, clashes in beside.items() if asked and clashes):
+            raise InvalidArgumentError(
+                f"{asked[0]} = {getattr(self, asked[0])} means nothing with {name} = {getattr(self, name)!r}:"
+                " micro-batches take the adjoint gradient of the whole circuit on the exact simulator",
+                fix=f"Leave {asked[0]} out, or {name}.",
+                value=getattr(self, asked[0]),
+            )
 
     def _check_validation(self) -> None:
         if not 0.0 <= self.validation_fraction < 1.0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from qstore_db.backends.job_ledger import MemoryLedger
 from qstore_db.backends.local_noisy import DEFAULT_NOISE
 from qstore_db.backends.named import available_backend, backend_named
 from qstore_db.backends.remote import RemoteBackend
+from qstore_db.distributed.micro_batches import MICRO_BATCH, Workers, spread_gradient
 from qstore_db.errors import InvalidArgumentError, UnsupportedRequestError
 from qstore_db.executor.batching import BatchOptions
 from qstore_db.executor.executor import Executor
@@ -35,7 +36,7 @@ from qstore_db.gradients.differentiation import (
 from qstore_db.gradients.parameter_shift import shifted_circuits
 from qstore_db.gradients.value_source import ValueSource
 from qstore_db.models.losses import Loss, loss_named
-from qstore_db.models.model import Model
+from qstore_db.models.model import LossGradient, Model
 from qstore_db.optimizers.chain import chain
 from qstore_db.optimizers.clipping import ClipByGlobalNorm, ClipByValue
 from qstore_db.optimizers.descent import Descent
@@ -58,6 +59,7 @@ from qstore_db.training.options import (
     TrainingOptions,
 )
 from qstore_db.training.provider import ceiling_of, service_of
+from qstore_db.training.spreading import check_workers
 
 CIRCUIT: Final = "circuit"
 _RULES: Final[Mapping[str, Rule]] = {
@@ -98,6 +100,7 @@ class Recipe:
         loss: What is minimised.
         executor: Where circuits run when the exact simulator does not compute their values directly.
         source: Asked for every value in place of the executor, where it is given.
+        workers: Who computes the gradient in micro-batches; ``None`` where it is computed in one piece.
         phases: With ``layerwise``: what trains while one layer has joined, two, … all. The fields above are the last's.
         joining: Numbers of the circuit's weights that begin at 0, as their layers join later.
     """
@@ -110,6 +113,7 @@ class Recipe:
     loss: Loss
     executor: Executor | None = None
     source: ValueSource | None = None
+    workers: Workers | None = None
     phases: tuple[Phase, ...] = ()
     joining: tuple[int, ...] = ()
 
@@ -212,6 +216,19 @@ class Recipe:
         size = self.options.subset_size or -(-len(self.trained) // SUBSET_SHARE)
         return drawn_subset(self.options.seed, step, self.trained, size)
 
+    def gradient(
+        self,
+        model: Model,
+        parameters: Mapping[str, NDArray[np.float64]],
+        features: NDArray[np.float64],
+        targets: NDArray[Any] | None,
+        way: Differentiation,
+    ) -> LossGradient:
+        """Loss and gradient of a minibatch, in one piece or by the workers."""
+        if self.workers is None:
+            return model.loss_and_gradient_of_features(parameters, features, targets, way, self.loss)
+        return spread_gradient(self.workers, self.options.micro_batch or MICRO_BATCH, parameters, features, targets)
+
     def trained_part(self, gradients: Mapping[str, NDArray[np.float64]]) -> Arrays:
         """Gradients without what is frozen."""
         return dict(gradients) if self.frozen is None else self.frozen.masked(gradients)
@@ -259,6 +276,7 @@ def recipe_for(options: TrainingOptions, model: Model, rows: int, loss: Loss | N
     """
     _check_room(options, model)
     _check_classes(options, model)
+    check_workers(options, model)
     if options.entangler_dropout is not None and not entanglers(model):
         raise InvalidArgumentError(
             f"entangler_dropout = {options.entangler_dropout} means nothing for a circuit without entangling gates",

@@ -186,7 +186,7 @@ def _measured(
     choice, log = recipe.chosen(state.gradient_log)
     source = recipe.step_source(state.steps)
     way = recipe.differentiation(state.steps, choice, source)
-    found = model.loss_and_gradient_of_features(state.parameters, features, targets, way, recipe.loss)
+    found = recipe.gradient(model, state.parameters, features, targets, way)
     if recipe.frozen is not None:
         found = replace(found, gradients=recipe.trained_part(found.gradients))
     return found, choice, log, source

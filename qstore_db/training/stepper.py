@@ -24,6 +24,7 @@ from qstore_db.training.options import TrainingOptions
 from qstore_db.training.progress import Silence
 from qstore_db.training.recipe import executor_for, recipe_for
 from qstore_db.training.registry import ModelVersion, Run, find_version
+from qstore_db.training.spreading import workers_for
 from qstore_db.training.step import StepResult, TrainState, advance, measured_gradient, next_epoch, start
 from qstore_db.training.trainer import registered, with_loss
 from qstore_db.training.training_loop import TrainingLoop
@@ -73,7 +74,9 @@ class Stepper:
         self._open = ExitStack()
         recipe = recipe_for(options, model, len(material.rows), loss)
         self._features = Features(model, material.rows)
-        self._recipe = replace(recipe, executor=self._open.enter_context(executor_for(options)))
+        executor = self._open.enter_context(executor_for(options))
+        workers = self._open.enter_context(workers_for(options, model))
+        self._recipe = replace(recipe, executor=executor, workers=workers)
         self._state = start(model, recipe)
 
     @property

@@ -41,6 +41,7 @@ from qstore_db.training.registry import (
     Scores,
 )
 from qstore_db.training.run_jobs import CHECKPOINT_SECONDS, RunJobs, Work, jobs_for, work_of_step
+from qstore_db.training.spreading import workers_for
 from qstore_db.training.step import StepResult, TrainState, advance, next_epoch, timed
 from storage_engine.batch import AttachFile, DetachFile, FileReference, Operation, WriteBatch
 from storage_engine.engine import Engine
@@ -121,11 +122,12 @@ class TrainingLoop:
             in_training(self._engine, self._run.id),
             jobs_for(self._engine, self._run) as jobs,
             executor_for(self._run.options, None if jobs is None else jobs.backend) as executor,
+            workers_for(self._run.options, self._model) as workers,
             deferred_interrupt() as interrupted,
             MetricsWriter(self._engine, self._run.id, first_part=first_part) as metrics,
             two_threads(self._run.options.threads or spare_threads()),
         ):
-            self._recipe, self._jobs = replace(self._recipe, executor=executor), jobs
+            self._recipe, self._jobs = replace(self._recipe, executor=executor, workers=workers), jobs
             self._run = replace(self._run, target=None if jobs is None else jobs.target)
             try:
                 with told():
