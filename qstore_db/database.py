@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qstore_db.collection import Collection
-from qstore_db.default_verbs import DefaultCollectionVerbs
 from qstore_db.errors import InvalidArgumentError, UnknownCollectionError
 from qstore_db.functions import state_writing
-from qstore_db.group_verbs import GroupVerbs
-from qstore_db.model_verbs import ModelVerbs
 from qstore_db.promise import RECALL
 from qstore_db.search.several import MixedHits, search_collections
-from qstore_db.study_verbs import StudyVerbs
 from qstore_db.sync.pairing import forget_operations
-from qstore_db.version_verbs import VersionVerbs
+from qstore_db.verbs.default_collection import DefaultCollectionVerbs
+from qstore_db.verbs.groups import GroupVerbs
+from qstore_db.verbs.models import ModelVerbs
+from qstore_db.verbs.studies import StudyVerbs
+from qstore_db.verbs.versions import VersionVerbs
 from query.system.reserved_names import RESERVED_TABLE_NAMES
 from storage_engine.batch import CreateCollection, WriteBatch
 from storage_engine.engine import Engine
@@ -42,7 +42,7 @@ from storage_engine.schema import (
 )
 
 if TYPE_CHECKING:
-    from qstore_db.plugins import OpenSession
+    from qstore_db.sql.plugins import OpenSession
     from qstore_db.training.progress import TrainingProgress
     from query.conditions import Conditions
     from query.result import QueryResult
@@ -100,7 +100,7 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, StudyVerbs
                 every file, and keep of damaged ones the rows that are proven right. A copy of every changed file goes
                 to ``quarantine/``; :attr:`repaired` says what was lost, row by row.
             python_procedures: Modules whose functions SQL may call by ``CREATE PROCEDURE … LANGUAGE python``; none
-                unless listed. See :mod:`qstore_db.python_procedures`.
+                unless listed. See :mod:`qstore_db.sql.python_procedures`.
 
         Raises:
             NotADatabaseError: The path is a file, holds something else, or is missing and ``create`` is not set.
@@ -111,7 +111,7 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, StudyVerbs
             InvalidArgumentError: ``python_procedures`` is no list of modules.
         """
         if python_procedures:
-            from qstore_db.python_procedures import check_modules
+            from qstore_db.sql.python_procedures import check_modules
 
             check_modules(python_procedures)
         location = None if os.fspath(path) == ":memory:" else Path(path)
@@ -328,8 +328,8 @@ class QuantumDatabase(DefaultCollectionVerbs, GroupVerbs, ModelVerbs, StudyVerbs
         # At the first use: a database that is only searched never loads DuckDB or the SQL parser.
         with self._lock:
             if self._opened is None:
-                from qstore_db.plugins import open_session
-                from qstore_db.python_procedures import AllowedFunctions, DatabaseVerbs
+                from qstore_db.sql.plugins import open_session
+                from qstore_db.sql.python_procedures import AllowedFunctions, DatabaseVerbs
 
                 python = AllowedFunctions(self._python_procedures, DatabaseVerbs.of(self))
                 self._opened = open_session(self._engine, self._progress_bar if self._progress else None, python)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
+
+from qstore_db.errors import InvalidArgumentError
 
 LOOPBACK: Final = "127.0.0.1"
 MAX_BODY_BYTES: Final = 64 * 2**20
@@ -88,10 +91,13 @@ class LoopbackServer:
         port: On ``127.0.0.1``; 0 takes a free one.
 
     Raises:
+        InvalidArgumentError: It is no port.
         OSError: The port is taken.
     """
 
     def __init__(self, service: Callable[[Request], Answer], port: int = 0) -> None:
+        if not 0 <= port <= 65_535:
+            raise InvalidArgumentError(f"{port} is no port", fix="Give 0 to 65535.", value=port)
         self._stopping = threading.Event()
         self._server = _Server((LOOPBACK, port), _handler(service, self._stopping))
         self._thread = threading.Thread(
@@ -110,9 +116,10 @@ class LoopbackServer:
         return f"http://{LOOPBACK}:{self.port}"
 
     def close(self) -> None:
-        """Stop listening, and end what is still being answered. Idempotent."""
+        """Stop listening, and end every connection, also in the middle of an answer. Idempotent."""
         self._stopping.set()
         self._server.shutdown()
+        self._server.end_connections()
         self._server.server_close()
         self._thread.join()
 
@@ -129,6 +136,30 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Notes the connection, which a client may keep open for more requests."""
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Called when a connection is over."""
+        with self._lock:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        """Ends all of them, and with them their threads."""
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):  # its client was quicker
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that its other end dropped concerns nobody; anything else is an error of the emulator."""
@@ -170,15 +201,15 @@ def _handler(service: Callable[[Request], Answer], stopping: threading.Event) ->
 
         def _request(self) -> Request:
             address = urllib.parse.urlsplit(self.path)
-            length = int(self.headers.get("Content-Length") or 0)
-            if length > MAX_BODY_BYTES:
+            given = self.headers.get("Content-Length") or "0"
+            if not (given.isascii() and given.isdigit() and len(given) < 10) or int(given) > MAX_BODY_BYTES:
                 raise NoAnswer
             return Request(
                 self.command,
                 urllib.parse.unquote(address.path),
                 urllib.parse.parse_qs(address.query, keep_blank_values=True),
                 {name.lower(): value for name, value in self.headers.items()},
-                self.rfile.read(length),
+                self.rfile.read(int(given)),
             )
 
         def _write(self, data: bytes, seconds_per_byte: float) -> None:

@@ -19,7 +19,7 @@ from storage_engine.vectors.types import StoredVectors
 
 if TYPE_CHECKING:
     from storage_engine.index.filter_graph import FilterGraph
-    from storage_engine.index.walks import GraphSearch
+    from storage_engine.index.graph_search import GraphSearch
 
 LIVE = np.iinfo(np.int64).max
 

@@ -79,8 +79,20 @@ class Follower:
         Raises:
             DamagedError: None is usable.
         """
-        choice = choose_manifest(self.disk, self._uuid)
-        return self._state.manifest if choice is None else choice.manifest
+        for attempt in range(_ATTEMPTS):
+            seen = manifest_numbers(self.disk)
+            try:
+                choice = choose_manifest(self.disk, self._uuid)
+            except (DamagedError, DiskError):
+                if attempt + 1 == _ATTEMPTS or manifest_numbers(self.disk) == seen:
+                    raise
+            else:
+                if choice is None:
+                    return self._state.manifest
+                # A manifest is rejected, too, where the writer went on to newer ones and removed the log it needed.
+                if not choice.rejected or attempt + 1 == _ATTEMPTS or manifest_numbers(self.disk) == seen:
+                    return choice.manifest
+        raise AssertionError("the last attempt returns or raises")
 
     def refresh(self) -> int:
         """Catch up with the log and return the version.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from storage_engine.errors import DamagedError, DatabaseError, FormatTooNewError
-from storage_engine.files import Disk
+from storage_engine.files import Disk, LinkedFileError
 from storage_engine.manifest.manifest import GraphFile
 from storage_engine.schema import Metric
 from storage_engine.segment.segment import Segment
@@ -17,9 +17,11 @@ from storage_engine.staged_file import check_digest, check_present
 
 if TYPE_CHECKING:
     from storage_engine.index.filter_graph import FilterGraph
+    from storage_engine.index.graph_search import GraphSearch
     from storage_engine.index.mapped_graph import MappedGraph
     from storage_engine.index.walker import Walker
-    from storage_engine.index.walks import GraphSearch
+
+_UNUSABLE = (DamagedError, FormatTooNewError, LinkedFileError)
 
 
 class SegmentGraph:
@@ -59,7 +61,7 @@ class SegmentGraph:
 
         for column, file in self.file.filters:
             # Searches do without those that are damaged, and `verify` names them.
-            with contextlib.suppress(DamagedError, FormatTooNewError):
+            with contextlib.suppress(*_UNUSABLE):
                 check_present(self._disk, file)
                 one = FilterGraph.from_buffer(self._disk.map(file.name), where=file.name)
                 if one.graph.rows == rows and one.column == column:
@@ -77,7 +79,7 @@ class SegmentGraph:
                 if self._walker is None and self.damage is None:
                     try:
                         self._walker = self._load(segment)
-                    except (DamagedError, FormatTooNewError) as error:
+                    except _UNUSABLE as error:
                         # A search can do without: it compares exactly, and the writer builds a new graph.
                         self.damaged(error)
         return self._walker

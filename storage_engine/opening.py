@@ -11,7 +11,7 @@ from dataclasses import replace
 from storage_engine.catalog import Catalog
 from storage_engine.committer import Committer
 from storage_engine.errors import DamagedError, NotADatabaseError, UnsafeDirectoryError
-from storage_engine.files import ROOT, Disk, DiskError, RealDisk, directory_facts
+from storage_engine.files import ROOT, Disk, DiskError
 from storage_engine.format_file import (
     FORMAT_NAME,
     KEEPS_VERSIONS,
@@ -26,6 +26,7 @@ from storage_engine.lock import WriterLock
 from storage_engine.manifest.manifest import Manifest, manifest_name
 from storage_engine.manifest.reader import read_manifest
 from storage_engine.manifest.writer import write_manifest
+from storage_engine.real_disk import RealDisk, directory_facts
 from storage_engine.recovery import LogPosition, Recovered, recover
 from storage_engine.row_repair import Repair, damaged_since, recover_repaired
 from storage_engine.staged_file import store_file

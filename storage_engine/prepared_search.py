@@ -18,7 +18,8 @@ from storage_engine.chunks import Chunk
 from storage_engine.cores import spread
 from storage_engine.index.nearest import Piece, Wish
 from storage_engine.index.planner import Strategy
-from storage_engine.index.road import ROWS, UNBOUNDED, UNUSABLE, Answer, Road
+from storage_engine.index.road import Answer, Road
+from storage_engine.index.walk_table import ROWS_FOUND, UNBOUNDED, UNUSABLE
 from storage_engine.schema import Metric
 from storage_engine.vectors.distance import Ranked, check_query, merge
 
@@ -115,7 +116,7 @@ class PreparedSearch:
         if plan is only.walk:
             odd = np.flatnonzero(codes != only.top_k)
         else:
-            odd = np.flatnonzero((codes > ROWS) | (codes < 0))
+            odd = np.flatnonzero((codes > ROWS_FOUND) | (codes < 0))
         if odd.size:
             self._settle(plain, odd, outcomes, answers)
         return answers

@@ -24,7 +24,7 @@ from storage_engine.vectors.types import StoredVectors, as_float32
 
 if TYPE_CHECKING:
     from storage_engine.index.filter_graph import FilterGraph
-    from storage_engine.index.walks import GraphSearch
+    from storage_engine.index.graph_search import GraphSearch
 
 
 class SealedChunk:

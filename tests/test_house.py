@@ -8,10 +8,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {"storage_engine": 0, "query": 1, "qstore_db": 2}
 QUANTUM_ROOMS = {
+    "algorithms",
     "analysis",
     "backends",
+    "chemistry",
     "circuits",
     "compilation",
+    "distributed",
     "executor",
     "frameworks",
     "gradients",
@@ -25,6 +28,8 @@ QUANTUM_ROOMS = {
     "states",
     "text_encoding",
 }
+FACE_ROOMS = {"sql": {"sql", "verbs", "database"}, "verbs": {"verbs", "database"}}
+"""Rooms right under the face, and who may import them."""
 DISK_DOORS = {"storage_engine/real_disk.py"}
 MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 
@@ -88,6 +93,26 @@ def test_quantum_rooms_do_not_know_a_database_exists(path):
 
 @pytest.mark.parametrize(
     "path",
+    [path for path in MODULES if path.is_relative_to(ROOT / "qstore_db")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_only_the_face_knows_its_verbs_and_what_it_plugs_into_sql(path):
+    room = path.relative_to(ROOT).parts[1].removesuffix(".py")
+    for module in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] == "qstore_db" and parts[1] in FACE_ROOMS:
+            assert room in FACE_ROOMS[parts[1]], f"{path} imports {module}"
+
+
+def test_every_room_is_on_the_map():
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Where a thing lives")[1]
+    rooms = sorted(path.parent.name for path in (ROOT / "qstore_db").glob("*/__init__.py"))
+    assert len(rooms) > 20
+    assert [room for room in rooms if f"`{room}/`" not in table and f"`qstore_db/{room}/" not in table] == []
+
+
+@pytest.mark.parametrize(
+    "path",
     [
         path
         for path in MODULES
@@ -111,4 +136,7 @@ def test_no_module_unpickles(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_names_explain_something(path):
-    assert path.stem not in {"util", "utils", "helper", "helpers", "common", "base", "misc", "manager"}
+    names = {Path(part).stem for part in path.relative_to(ROOT).parts}
+    assert not names & {"base", "common"}
+    words = {word for name in names for word in name.split("_")}
+    assert not words & {"util", "utils", "helper", "helpers", "misc", "manager", "managers", "v2"}

@@ -118,10 +118,9 @@ def least_eigenvalue(observable: Observable, *, ones: int | None = None) -> floa
     index = np.arange(1 << n)
     matrix = np.zeros((1 << n, 1 << n), np.complex128)
     for coefficient, string in terms_of(observable):
-        x = int("".join("1" if letter in "XY" else "0" for letter in string.letters), 2)
-        z = int("".join("1" if letter in "YZ" else "0" for letter in string.letters), 2)
+        x, z, y = string.masks
         signs = 1 - 2.0 * (np.bitwise_count(index & z) & 1)
-        matrix[index ^ x, index] += coefficient * 1j ** string.letters.count("Y") * signs
+        matrix[index ^ x, index] += coefficient * 1j**y * signs
     counts = np.bitwise_count(index)
     inside = np.full(len(index), True) if ones is None else counts == ones
     if ones is not None and np.abs(matrix[np.ix_(~inside, inside)]).max(initial=0.0) > 1e-9:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.analysis.arguments import checked_span, one_sample, whole_number
-from qstore_db.analysis.weights_as_data import rows, weights_as_data
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.observables import Observable
+from qstore_db.circuits.weights_as_data import rows, weights_as_data
 from qstore_db.errors import InvalidArgumentError
 from qstore_db.simulation.plan import compile_circuit
 

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.analysis.arguments import checked_span, one_sample, whole_number
 from qstore_db.analysis.haar import divergence_from_haar
-from qstore_db.analysis.weights_as_data import rows, weights_as_data
 from qstore_db.circuits.circuit import Circuit
+from qstore_db.circuits.weights_as_data import rows, weights_as_data
 from qstore_db.simulation.reference import state_vector
 
 _BATCH_AMPLITUDES: Final = 1 << 20

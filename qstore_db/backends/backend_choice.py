@@ -57,7 +57,7 @@ def choose_backend(
         max_cost_usd: What they may cost together, in dollars; ``None`` is 0: only what is free is taken.
 
     Raises:
-        InvalidArgumentError: No requests or no candidates.
+        InvalidArgumentError: No requests or no candidates, or a ceiling that is negative or not finite.
         UnsupportedRequestError: No candidate can run them; the message says why for each.
         BudgetExceededError: Every candidate that can run them costs more.
 
@@ -77,6 +77,8 @@ def choose_backend(
             value=len(candidates),
         )
     ceiling = Decimal(0) if max_cost_usd is None else max_cost_usd
+    if not (ceiling.is_finite() and ceiling >= 0):
+        raise InvalidArgumentError(f"the ceiling is {ceiling}", fix="Give dollars from 0 on.", value=ceiling)
     found = [_looked_at(candidate, requests) for candidate in candidates]
     priced = [(dollars, place) for place, (dollars, _) in enumerate(found) if dollars is not None]
     if not priced:

@@ -29,8 +29,9 @@ class JobStatus(StrEnum):
     """Where a job of the ledger stands.
 
     ``PLANNED``: about to be sent; it may be at the provider or not. ``SENT``: the provider has taken it. ``DONE``: its
-    results are here. ``FAILED``: the provider refused it or could not run it. ``CANCELLED``: stopped before it ran.
-    ``LOST``: the provider was asked for its tag, long enough after it could have been sent, and knows no such job.
+    results are here. ``FAILED``: the provider refused it or could not run it. ``CANCELLED``: stopped, as a rule
+    before it ran. ``LOST``: the provider was asked for its tag, long enough after it could have been sent, and knows no
+    such job.
     """
 
     PLANNED = "planned"
@@ -62,8 +63,8 @@ class JobRecord:
         provider_id: The provider's id, once it is known.
         sent_at: When the provider is known to have taken it.
         ended_at: When it was done, failed, cancelled or found to be lost.
-        cost: What it counts for: the estimate once it is done, 0 once it is sure that it never ran. ``None`` while that
-            is open; the estimate counts until then.
+        cost: What it counts for: the estimate once it may have run, 0 once it is sure that it never did. ``None`` while
+            that is open; the estimate counts until then.
         note: Why it failed, or what else is worth knowing.
         used: Places of the requests whose results were used for good, while some are not.
     """

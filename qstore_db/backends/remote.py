@@ -9,6 +9,7 @@ independent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import time
@@ -157,7 +158,13 @@ class RemoteBackend:
             require_supported(self.name, self.capabilities, request)
         await self._adopt()
         pieces = [self._pieces(request) for request in requests]
-        places = await self._placed([piece for of_one in pieces for piece in of_one])
+        placing = asyncio.ensure_future(self._placed([piece for of_one in pieces for piece in of_one]))
+        try:
+            places = await asyncio.shield(placing)
+        except asyncio.CancelledError:
+            with contextlib.suppress(QStoreError):  # rows may be written: they are for whoever asks the same again
+                self._release(await placing)
+            raise
         tasks = {job: job.start() for job, _ in places}
         try:
             await asyncio.gather(*(job.taken.wait() for job in tasks))

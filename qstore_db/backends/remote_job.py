@@ -140,6 +140,10 @@ class RemoteJob:
             return await self._results()
         except QStoreError as error:
             return error
+        except asyncio.CancelledError:
+            if self.record.status is not JobStatus.CANCELLED:
+                raise
+            return self._cancelled()  # somebody may have begun to wait for it meanwhile
         finally:
             self.taken.set()
 
@@ -211,6 +215,7 @@ class RemoteJob:
 
     async def _drop_copies(self, others: tuple[str, ...]) -> None:
         # Only a library that sends twice by itself makes copies; what they cost is written down.
+        of_one = self.record.estimate
         for other in others:
             stopped = False
             try:
@@ -222,7 +227,7 @@ class RemoteJob:
             self.record = replace(
                 self.record,
                 note=f"sent more than once; the copy {note}",
-                estimate=self.record.estimate if stopped else 2 * self.record.estimate,
+                estimate=self.record.estimate if stopped else self.record.estimate + of_one,
             )
 
     async def _note_taken(self, provider_id: str) -> None:
@@ -291,7 +296,17 @@ class RemoteJob:
         return BackendFailedError(note, fix="Look for it in the provider's console.", value=job_id)
 
     async def _stopped(self, job_id: str) -> BackendFailedError:
-        await self._end(JobStatus.CANCELLED, note="cancelled at the provider")
+        # It may have begun before somebody cancelled it: only a provider that is sure of it makes it cost nothing.
+        try:
+            never_ran = await self._line.ask(self._line.service.cancel, job_id)
+        except QStoreError:
+            never_ran = False
+        cost = NOTHING if never_ran else self.record.estimate
+        await self._end(JobStatus.CANCELLED, note="cancelled at the provider", cost=cost)
+        return self._cancelled()
+
+    def _cancelled(self) -> BackendFailedError:
+        job_id = self.record.provider_id
         return BackendFailedError(
             f"job {job_id!r} was cancelled at {self._line.service.name!r}", fix="Send it again.", value=job_id
         )

@@ -14,7 +14,7 @@ class RemoteOptions:
     """Times and bounds of a remote backend; every wait has one.
 
     Args:
-        timeout_seconds: Of one call to the provider, above 0.
+        timeout_seconds: Of one call to the provider, from its first request on, above 0.
         grace_seconds: After an answer got lost, how long the provider is asked for the job's tag before the job counts
             as never taken; at least ``timeout_seconds``, so that a request still on its way has arrived or failed.
         first_poll_seconds: Before a job is asked for the second time, above 0; 1.5 times as long each time after.
@@ -22,7 +22,7 @@ class RemoteOptions:
         patience_seconds: How long a provider may stay unreachable before the caller gets ``JobUnreachableError``.
         connections: Calls to the provider at the same time, 1 … 1,024.
         sends: Jobs that are made ready and sent at the same time, from 1 to ``connections``: writing hundreds of
-            circuits in a provider's form is work of one processor, and its time counts in that of the call.
+            circuits in a provider's form is work of one processor.
 
     Raises:
         InvalidArgumentError: A time or bound is out of its range.

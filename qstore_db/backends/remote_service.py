@@ -19,7 +19,8 @@ from qstore_db.backends.result import ExecutionResult
 class RemoteService(Protocol):
     """One provider, reached through one of its SDKs. May be called from several threads at once.
 
-    Every call that asks the provider ends within ``timeout_seconds``. What they share, besides what each names:
+    Every call that asks the provider ends within ``timeout_seconds`` of its first request; writing a job before it is
+    sent takes the time it takes. What they share, besides what each names:
 
     Raises:
         BackendFailedError: The provider could not be asked (no connection, no answer in time, an answer that makes no
@@ -112,8 +113,8 @@ class RemoteService(Protocol):
     def cancel(self, job_id: str, *, timeout_seconds: float) -> bool:
         """Stops a job that has not begun; whether it is sure that it never runs and costs nothing.
 
-        One that runs goes on: it has to be paid for, and its results can be fetched. One that is done, or unknown, is
-        not an error.
+        So it is of one that was cancelled before, where it had not begun by then. One that runs goes on: it has to be
+        paid for, and its results can be fetched. One that is done, or unknown, is not an error.
         """
         ...
 

@@ -7,7 +7,7 @@ would give.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -59,6 +59,20 @@ class PauliString:
     def on_qubits(self) -> dict[int, str]:
         """Qubit to letter, without the identities."""
         return {qubit: letter for qubit, letter in enumerate(self.letters) if letter != "I"}
+
+    @property
+    def masks(self) -> tuple[int, int, int]:
+        """Flipped bits x, signed bits z, and the number y of Y: P|b⟩ = i^y (-1)^|b ∧ z| |b ⊕ x⟩.
+
+        Bit n-1-q of x and z belongs to qubit q, as in basis indices b; |·| counts ones.
+
+        Example:
+            >>> PauliString("XYZ").masks
+            (6, 3, 1)
+        """
+        flipped = int("".join("1" if letter in "XY" else "0" for letter in self.letters), 2)
+        signed = int("".join("1" if letter in "YZ" else "0" for letter in self.letters), 2)
+        return flipped, signed, self.letters.count("Y")
 
     def __mul__(self, factor: float) -> PauliSum:
         return PauliSum(((factor, self),))
@@ -129,6 +143,17 @@ Observable: TypeAlias = PauliString | PauliSum
 def terms_of(observable: Observable) -> tuple[tuple[float, PauliString], ...]:
     """Pairs of coefficient and string of either kind of observable."""
     return observable.terms if isinstance(observable, PauliSum) else ((1.0, observable),)
+
+
+def require_observables(observables: Sequence[Observable], n_qubits: int) -> None:
+    """Checks that there are observables and that they are written for a circuit's qubits.
+
+    Raises:
+        InvalidCircuitError: There are none, or one is for another number of qubits.
+    """
+    if not observables:
+        raise InvalidCircuitError("no observables: nothing is read", fix="Give at least one.", value=0)
+    require_qubits(observables, n_qubits)
 
 
 def require_qubits(observables: Iterable[Observable], n_qubits: int) -> None:

@@ -142,11 +142,13 @@ def spread_gradient(
         targets: Of its rows.
 
     Raises:
-        InvalidArgumentError: ``rows`` is below 1.
+        InvalidArgumentError: ``rows`` is below 1, or the minibatch has no rows.
         WorkerLostError: As for :meth:`Workers.gradients`.
     """
     if isinstance(rows, bool) or rows < 1:
         raise InvalidArgumentError(f"a micro-batch of {rows} rows", fix="Use at least 1.", value=rows)
+    if not len(features):
+        raise InvalidArgumentError("a minibatch without rows", fix="Give at least one.", value=0)
     parts = [
         MicroBatch(features[first : first + rows], None if targets is None else targets[first : first + rows])
         for first in range(0, len(features), rows)

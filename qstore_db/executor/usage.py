@@ -1,4 +1,4 @@
-"""What was run where."""
+"""What each backend of an executor has done, and what it has to do now, as numbers."""
 
 from __future__ import annotations
 

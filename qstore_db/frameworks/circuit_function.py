@@ -15,9 +15,9 @@ from typing import Any, Final, NoReturn, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_db.analysis.weights_as_data import weights_as_data
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.observables import Observable
+from qstore_db.circuits.weights_as_data import weights_as_data
 from qstore_db.errors import InvalidArgumentError, InvalidVectorError
 from qstore_db.simulation.plan import Gradients, Plan, Precision, compile_circuit
 

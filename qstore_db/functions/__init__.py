@@ -1,1 +1,1 @@
-"""What quantum code does over stored rows: superposed search, measurement, prediction in SQL."""
+"""What quantum code does over stored rows: states written, searched, measured and entangled."""

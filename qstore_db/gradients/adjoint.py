@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.observables import Observable
-from qstore_db.circuits.parameters import Angle, Data, Weight
+from qstore_db.circuits.weights_as_data import weights_as_data
 from qstore_db.gradients.gradient import Jacobian
 from qstore_db.simulation.inputs import checked_inputs
 from qstore_db.simulation.plan import Precision, compile_circuit
@@ -43,7 +43,9 @@ def adjoint_jacobian(
         NotEnoughMemoryError: As :meth:`qstore_db.simulation.plan.Plan.forward`.
 
     Example:
+        >>> from qstore_db.circuits.circuit import Operation
         >>> from qstore_db.circuits.observables import PauliString
+        >>> from qstore_db.circuits.parameters import Weight
         >>> turn = Circuit(1, [Operation("RX", (0,), (Weight(0),))])
         >>> values, jacobian = adjoint_jacobian(turn, (PauliString("Z"),), [np.pi / 2])
         >>> jacobian.weights.round(12).tolist()
@@ -51,7 +53,7 @@ def adjoint_jacobian(
     """
     # Weights become data columns, whose derivatives the sweep gives for each sample by itself.
     columns, size = circuit.number_of_data, circuit.number_of_weights
-    plan = compile_circuit(_weights_as_data(circuit, columns), observables, amplitude_input=amplitudes is not None)
+    plan = compile_circuit(weights_as_data(circuit), observables, amplitude_input=amplitudes is not None)
     original = compile_circuit(circuit, observables, amplitude_input=amplitudes is not None)
     inputs = checked_inputs(original, data, weights, amplitudes, np.dtype(np.float64))
     rows = np.broadcast_to(inputs.weights, (inputs.samples, size))
@@ -63,16 +65,3 @@ def adjoint_jacobian(
         cotangent[:, readout] = 1.0
         by_column[:, readout] = pullback(cotangent).data
     return values, Jacobian(by_column[:, :, columns:], by_column[:, :, :columns])
-
-
-def _weights_as_data(circuit: Circuit, offset: int) -> Circuit:
-    def moved(angle: Angle) -> Angle:
-        terms = tuple(
-            Data(offset + term.index, term.scale) if isinstance(term, Weight) else term for term in angle.terms
-        )
-        return Angle(terms, angle.constant)
-
-    return Circuit(
-        circuit.n_qubits,
-        (Operation(one.gate, one.qubits, tuple(moved(angle) for angle in one.angles)) for one in circuit.operations),
-    )

@@ -20,7 +20,13 @@ _SHORTEST_SECRET: Final = 6
 """Shorter values of such variables are not looked for: they would be found in every text."""
 _PATTERNS: Final = (
     (re.compile(r"(?i)\b(apikey|bearer|basic)\s+[^\s'\",}]+"), rf"\1 {HIDDEN}"),
-    (re.compile(r"(?i)\b(api[-_]?key|token|secret|password)(['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&}]+"), rf"\1\2{HIDDEN}"),
+    (
+        re.compile(
+            r"(?i)(?<![a-z0-9])(api[-_]?key|token|secret|password|passwd)(['\"]?\s*[=:]\s*)"
+            r"(?:(['\"])(?:(?!\3).)*\3?|[^\s'\",;&}]+)"
+        ),
+        rf"\1\2\3{HIDDEN}\3",
+    ),
     (re.compile(r"(://[^/\s:@]+:)[^/\s@]+@"), rf"\1{HIDDEN}@"),
 )
 _OF_EVERY_RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -253,7 +253,7 @@ def _translated(call: Callable[[], _Given]) -> _Given:
 
     try:
         return call()
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:  # of files, MLflow passes on what the system says
         raise TrackingError(
             f"MLflow failed: {error}", fix="Check the tracking store; the run can be resumed."
         ) from error

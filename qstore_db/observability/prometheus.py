@@ -87,9 +87,9 @@ class PrometheusEndpoint:
         self._registry = registry
         try:
             self._server, self._thread = start_http_server(port, address, registry)
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # taken, forbidden; beyond 65,535
             raise InvalidArgumentError(
-                f"port {port} of {address} cannot be listened on: {error.strerror}",
+                f"port {port} of {address} cannot be listened on: {error}",
                 fix="Give another port, or 0.",
                 value=port,
             ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -70,6 +70,8 @@ class RunNumbers:
             seen, numbers = self._known.get(run_id, ([], Numbers()))
             if parts[: len(seen)] != seen:
                 seen, numbers = [], Numbers()
+            if len(parts) > len(seen):  # others may be reading those given out, and a part may be damaged
+                numbers = replace(numbers, seconds_by_qubits=dict(numbers.seconds_by_qubits))
             for part in parts[len(seen) :]:
                 numbers.take(read_part(self._engine, part, snapshot))
             self._known[run_id] = (parts, numbers)

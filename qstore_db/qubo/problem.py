@@ -1,4 +1,4 @@
-"""A QUBO as a value."""
+"""A QUBO as a value: an energy of bits that is at most quadratic in them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ is only that the rows of a record are written and deleted together, in one commi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -33,7 +33,8 @@ from storage_engine.schema import MAX_TOP_K
 
 if TYPE_CHECKING:
     from storage_engine.filters.selection import Selection
-    from storage_engine.snapshot import CollectionView
+    from storage_engine.schema import CollectionSchema
+    from storage_engine.snapshot import CollectionView, Snapshot
 
 RECORD, PART = "record", "part"
 _PART_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -65,8 +66,9 @@ class Records:
     Safe to use from many threads.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, new: Callable[[int], CollectionSchema] | None = None) -> None:
         self._target = target
+        self._new = new  # makes the schema, from a dimension, of a collection that the first write creates
 
     def insert(
         self, ids: str | Sequence[str], vectors: PartsInput | Sequence[PartsInput], metadata: MetadataInput = None
@@ -91,13 +93,13 @@ class Records:
         """
         names, rows = _parse(ids, vectors, metadata)
         with state_writing.writing(self._target.engine) as snapshot:
-            view = snapshot.collection(self._target.name)
-            for name, slots in zip(names, _rows_of(view, names), strict=True):
+            for name, slots in zip(names, self._slots_of(snapshot, names), strict=True):
                 if len(slots):
                     raise DuplicateIdError(
                         f"record {name!r} is stored in {self._target.name!r} already", fix="use upsert", value=name
                     )
-            return state_writing.write_rows(self._target.engine, self._target.name, *rows, "insert")
+            new = self._schema(rows[1])
+            return state_writing.write_rows(self._target.engine, self._target.name, *rows, "insert", new=new)
 
     def upsert(
         self, ids: str | Sequence[str], vectors: PartsInput | Sequence[PartsInput], metadata: MetadataInput = None
@@ -109,11 +111,11 @@ class Records:
         names, rows = _parse(ids, vectors, metadata)
         engine, name = self._target.engine, self._target.name
         with state_writing.writing(engine) as snapshot:
-            view = snapshot.collection(name)
-            stored = view.ids_at(np.concatenate(_rows_of(view, names)))
+            slots = np.concatenate(self._slots_of(snapshot, names))
+            stored = snapshot.collection(name).ids_at(slots) if len(slots) else []
             gone = sorted(set(stored) - set(rows[0]))
             if not gone:
-                return state_writing.write_rows(engine, name, *rows, "upsert")
+                return state_writing.write_rows(engine, name, *rows, "upsert", new=self._schema(rows[1]))
             if engine.in_transaction:
                 state_writing.delete_rows(engine, name, gone)
                 return state_writing.write_rows(engine, name, *rows, "upsert")
@@ -121,6 +123,19 @@ class Records:
                 state_writing.delete_rows(engine, name, gone)
                 state_writing.write_rows(engine, name, *rows, "upsert")
             return engine.snapshot().version
+
+    def _slots_of(self, snapshot: Snapshot, names: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The live rows of each record; none of any where the collection is still to be created.
+
+        Raises:
+            UnknownCollectionError: There is no collection.
+        """
+        if self._new is not None and not snapshot.has_collection(self._target.name):
+            return [np.empty(0, np.int64) for _ in names]
+        return _rows_of(snapshot.collection(self._target.name), names)
+
+    def _schema(self, vectors: NDArray[np.float32]) -> CollectionSchema | None:
+        return None if self._new is None else self._new(vectors.shape[1])
 
     def delete(self, ids: str | Sequence[str], *, missing_ok: bool = False) -> int:
         """Remove records with all their vectors, in one commit.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-    from query.session import Session
+    from query.conditions import Selecting
     from storage_engine.engine import Engine
     from storage_engine.schema import CollectionSchema
 
@@ -126,7 +126,7 @@ class MixedHits:
 
 def search_collections(
     engine: Engine,
-    session: Callable[[], Session],
+    session: Callable[[], Selecting],
     collections: Sequence[str],
     vector: ArrayLike | Mapping[str, ArrayLike],
     top_k: int,

@@ -14,7 +14,7 @@ from qstore_db.hits import Hits, hits_of
 from qstore_db.row_input import to_float32
 
 if TYPE_CHECKING:
-    from query.session import Session
+    from query.conditions import Selecting
     from storage_engine.engine import Engine
     from storage_engine.filters.selection import Selection
     from storage_engine.snapshot import Candidates, CollectionView
@@ -31,7 +31,7 @@ class Target:
     """
 
     engine: Engine
-    session: Callable[[], Session]
+    session: Callable[[], Selecting]
     name: str
 
     def view(self) -> CollectionView:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from qstore_db.circuits.circuit import Operation
 from qstore_db.circuits.composite import COMPOSITE, parts
 from qstore_db.circuits.gates import GATES
 from qstore_db.circuits.parameters import Angle
-
-_TO_Z: Final = {"X": ("H",), "Y": ("SDG", "H"), "Z": ()}
-_FROM_Z: Final = {"X": ("H",), "Y": ("H", "S"), "Z": ()}
+from qstore_db.circuits.pauli_rotations import turned_from_z, turned_to_z
 
 
 def elementary(operation: Operation) -> tuple[Operation, ...]:
@@ -45,9 +42,5 @@ def elementary(operation: Operation) -> tuple[Operation, ...]:
 
 def _about(letters: str, qubits: tuple[int, ...], theta: Angle) -> tuple[Operation, ...]:
     """exp(-i θ/2 P⊗Q)."""
-    sites = list(zip(qubits, letters, strict=True))
-    return (
-        *(Operation(step, (qubit,)) for qubit, letter in sites for step in _TO_Z[letter]),
-        Operation("RZZ", qubits, (theta,)),
-        *(Operation(step, (qubit,)) for qubit, letter in sites for step in _FROM_Z[letter]),
-    )
+    sites = tuple(zip(qubits, letters, strict=True))
+    return (*turned_to_z(sites), Operation("RZZ", qubits, (theta,)), *turned_from_z(sites))

@@ -12,17 +12,29 @@ from qstore_db.circuits.circuit import Circuit
 from qstore_db.errors import InvalidArgumentError, InvalidVectorError
 
 
-class Shape(Protocol):
-    """What the inputs must fit; a :class:`~qstore_db.simulation.plan.Plan`."""
+class SymbolCounts(Protocol):
+    """What weights and data must fit; a circuit, or a :class:`~qstore_db.simulation.plan.Plan`."""
+
+    @property
+    def number_of_weights(self) -> int:
+        """Weights of the circuit."""
+        ...
+
+    @property
+    def number_of_data(self) -> int:
+        """Its data columns."""
+        ...
+
+
+class Shape(SymbolCounts, Protocol):
+    """What all inputs must fit; a :class:`~qstore_db.simulation.plan.Plan`."""
 
     circuit: Circuit
     amplitude_input: bool
-    number_of_weights: int
-    number_of_data: int
     number_of_readouts: int
 
 
-def checked_weights(shape: Shape, weights: ArrayLike | None, *, copy: bool = False) -> NDArray[np.float64]:
+def checked_weights(shape: SymbolCounts, weights: ArrayLike | None, *, copy: bool = False) -> NDArray[np.float64]:
     """Weights as float64 (weights,).
 
     Raises:
@@ -44,7 +56,7 @@ def checked_weights(shape: Shape, weights: ArrayLike | None, *, copy: bool = Fal
 
 
 def checked_data(
-    shape: Shape, data: ArrayLike | None, samples: int | None, *, copy: bool = False
+    shape: SymbolCounts, data: ArrayLike | None, samples: int | None, *, copy: bool = False
 ) -> NDArray[np.float64]:
     """Data as float64 (samples, columns).
 
@@ -75,6 +87,22 @@ def checked_data(
     return given
 
 
+def check_start(amplitudes: ArrayLike | None, *, wanted: bool) -> None:
+    """Whether start vectors come exactly where a plan takes them.
+
+    Raises:
+        InvalidArgumentError: They are missing, or not wanted.
+    """
+    if (amplitudes is not None) != wanted:
+        raise InvalidArgumentError(
+            "the plan starts from amplitudes and got none"
+            if wanted
+            else "the plan starts from |0…0⟩ and got amplitudes",
+            fix="Compile with amplitude_input=True exactly when amplitudes are given.",
+            value=None if amplitudes is None else np.shape(amplitudes),
+        )
+
+
 def checked_amplitudes(shape: Shape, amplitudes: ArrayLike | None) -> NDArray[np.generic] | None:
     """Start vectors (samples, width) as they came; their norms are not looked at.
 
@@ -82,14 +110,7 @@ def checked_amplitudes(shape: Shape, amplitudes: ArrayLike | None) -> NDArray[np
         InvalidArgumentError: They are missing, or not wanted.
         InvalidVectorError: Another shape or type.
     """
-    if (amplitudes is not None) != shape.amplitude_input:
-        raise InvalidArgumentError(
-            "the plan starts from amplitudes and got none"
-            if shape.amplitude_input
-            else "the plan starts from |0…0⟩ and got amplitudes",
-            fix="Compile with amplitude_input=True exactly when amplitudes are given.",
-            value=None if amplitudes is None else np.shape(amplitudes),
-        )
+    check_start(amplitudes, wanted=shape.amplitude_input)
     if amplitudes is None:
         return None
     given = np.asarray(amplitudes)

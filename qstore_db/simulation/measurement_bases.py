@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qstore_db.circuits.circuit import Operation
 from qstore_db.circuits.observables import PauliString
+from qstore_db.circuits.pauli_rotations import turned_to_z
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,7 @@ class MeasurementBasis:
 
     def rotation(self) -> tuple[Operation, ...]:
         """Gates after which a measurement in the computational basis is one in this basis: H for X, S† and H for Y."""
-        gates = {"X": ("H",), "Y": ("SDG", "H"), "Z": ()}
-        return tuple(Operation(gate, (qubit,)) for qubit, letter in enumerate(self.letters) for gate in gates[letter])
+        return turned_to_z(enumerate(self.letters))
 
 
 def measurement_bases(strings: Iterable[PauliString]) -> tuple[MeasurementBasis, ...]:
@@ -80,7 +80,7 @@ def parities(outcomes: NDArray[np.int64], strings: Sequence[PauliString]) -> NDA
     Returns:
         int8 (outcomes, strings).
     """
-    masks = [sum(1 << (string.n_qubits - 1 - qubit) for qubit in string.on_qubits) for string in strings]
+    masks = [x | z for x, z, _ in (string.masks for string in strings)]
     odd = np.bitwise_count(outcomes[:, None] & np.array(masks, np.int64)) & 1
     out: NDArray[np.int8] = np.where(odd, np.int8(-1), np.int8(1))
     return out

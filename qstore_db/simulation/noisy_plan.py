@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.observables import Observable
+from qstore_db.circuits.observables import Observable, require_observables
 from qstore_db.errors import InvalidArgumentError, InvalidCircuitError
 from qstore_db.simulation.density_matrix import misread
+from qstore_db.simulation.inputs import check_start, checked_cotangent
 from qstore_db.simulation.memory import require
 from qstore_db.simulation.noise_model import NoiseModel
-from qstore_db.simulation.noisy_inputs import Checked, check_observables, checked
+from qstore_db.simulation.noisy_inputs import Checked, checked
 from qstore_db.simulation.noisy_run import ProgramNumbers, gradients_of, values_of
 from qstore_db.simulation.pauli_program import PauliProgram, Read, pack
 from qstore_db.simulation.pauli_transfer import LETTERS
@@ -44,7 +45,7 @@ class NoisyPlan:
         amplitude_input: Whether each sample brings its start state.
     """
 
-    __slots__ = ("_adjoint", "_factors", "_program", "_reads", "amplitude_input", "circuit", "noise", "observables")
+    __slots__ = ("_numbers", "_program", "amplitude_input", "circuit", "noise", "observables")
 
     def __init__(
         self, circuit: Circuit, observables: tuple[Observable, ...], noise: NoiseModel, amplitude_input: bool
@@ -53,14 +54,13 @@ class NoisyPlan:
         self.observables = observables
         self.noise = noise
         self.amplitude_input = amplitude_input
-        self._reads = [
+        reads = [
             Read(_index(string.letters), coefficient, column)
             for column, observable in enumerate(observables)
             for coefficient, string in noise.reported(observable).terms
         ]
-        self._program = pack(circuit, noise, self._reads, from_amplitudes=amplitude_input)
-        self._adjoint: PauliProgram | None = None
-        self._factors: dict[str, ProgramNumbers] = {}
+        self._program = pack(circuit, noise, reads, from_amplitudes=amplitude_input)
+        self._numbers: dict[np.dtype[np.floating], ProgramNumbers] = {}
 
     def expectations(
         self,
@@ -93,9 +93,7 @@ class NoisyPlan:
         """
         real = _precision(dtype)
         inputs = self._checked(data, weights, amplitudes)
-        if dtype not in self._factors:
-            self._factors[dtype] = ProgramNumbers(self._program, real)
-        return values_of(self._program, self._factors[dtype], inputs, len(self.observables), real)
+        return values_of(self._program, self._numbers_in(real), inputs, len(self.observables), real)
 
     def forward(
         self,
@@ -132,12 +130,7 @@ class NoisyPlan:
         self, inputs: Checked, cotangent: NDArray[np.float64], real: np.dtype[np.floating], *, of_inputs: bool
     ) -> Gradients:
         """The gradient of Σ cotangent · values; the pullback of :meth:`forward` calls it with checked inputs."""
-        if self._adjoint is None:
-            self._adjoint = pack(
-                self.circuit, self.noise, self._reads, from_amplitudes=self.amplitude_input, contract=False
-            )
-        numbers = ProgramNumbers(self._adjoint, real)
-        return gradients_of(self._adjoint, numbers, inputs, cotangent, real, of_inputs=of_inputs)
+        return gradients_of(self._program, self._numbers_in(real), inputs, cotangent, real, of_inputs=of_inputs)
 
     def probabilities(
         self,
@@ -176,15 +169,14 @@ class NoisyPlan:
             moments = np.stack([spread.sum(axis=2), spread[:, :, 0] - spread[:, :, 1]], axis=2) / 2
         return misread(moments.reshape(len(moments), -1), self.noise)
 
+    def _numbers_in(self, real: np.dtype[np.floating]) -> ProgramNumbers:
+        """The numbers of the program in a dtype, kept for the next run."""
+        if real not in self._numbers:
+            self._numbers[real] = ProgramNumbers(self._program, real)
+        return self._numbers[real]
+
     def _checked(self, data: ArrayLike | None, weights: ArrayLike | None, amplitudes: ArrayLike | None) -> Checked:
-        if (amplitudes is not None) != self.amplitude_input:
-            raise InvalidArgumentError(
-                "the plan starts from amplitudes and got none"
-                if self.amplitude_input
-                else "the plan starts from |0…0⟩ and got amplitudes",
-                fix="Compile with amplitude_input=True exactly when amplitudes are given.",
-                value=None if amplitudes is None else np.shape(amplitudes),
-            )
+        check_start(amplitudes, wanted=self.amplitude_input)
         return checked(self.circuit, weights, data, amplitudes)
 
 
@@ -218,15 +210,7 @@ class NoisyPullback:
             InvalidArgumentError: Another shape, or not finite.
             NotEnoughMemoryError: The states do not fit.
         """
-        given = np.ascontiguousarray(cotangent, np.float64)
-        if given.shape != self._shape or not np.isfinite(given).all():
-            raise InvalidArgumentError(
-                f"a cotangent of shape {given.shape} does not fit values of shape {self._shape}"
-                if given.shape != self._shape
-                else "the cotangent is not finite",
-                fix="Give the finite derivative of the loss by every value.",
-                value=given.shape,
-            )
+        given = checked_cotangent(cotangent, self._shape)
         return self._plan.gradients(self._inputs, given, self._real, of_inputs=self._input_gradients)
 
 
@@ -257,7 +241,7 @@ def compile_noisy(
         >>> compile_noisy(flip, [PauliString("Z")], model).expectations().round(6).tolist()
         [[-0.9]]
     """
-    check_observables(circuit, [observable.n_qubits for observable in observables])
+    require_observables(observables, circuit.n_qubits)
     if circuit.n_qubits > MAX_NOISY_QUBITS:
         raise InvalidCircuitError(
             f"exact noise on {circuit.n_qubits} qubits takes 4^{circuit.n_qubits} numbers a sample",

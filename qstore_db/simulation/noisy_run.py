@@ -51,14 +51,24 @@ def values_of(
     values = np.empty((len(data), columns))
     half = rows_of(program.n)
     state = Workspace(2 * half * row)
-    maps = Workspace(max(1, program.map_varies.size) * MAP_ROWS * row)
-    longest = int(program.reads[:, 1].max(initial=1))
-    scratch = Workspace(max(4**GROUP, 2 * size, longest) * row)
+    turns, maps = _map_rows(program, row)
+    scratch = Workspace(max(4**GROUP, 2 * size, 2 * _longest_read(program)) * row)
     pauli_kernel.run(
         program, factors.tables, factors.reads, factors.pairs, weights, data, _parts(start, program.n, real), values,
-        state.array(real), maps.array(real), scratch.array(real), half,
+        state.array(real), turns.array(real), maps.array(real), scratch.array(real), half,
     )  # fmt: skip
     return values
+
+
+def _map_rows(program: PauliProgram, row: int) -> tuple[Workspace, Workspace]:
+    """For the cosines and sines of all angles, and for the maps of all elements; ``row`` in bytes."""
+    elements = max(1, program.element_kind.size)
+    return Workspace(max(1, 2 * program.constant.size) * row), Workspace(elements * MAP_ROWS * row)
+
+
+def _longest_read(program: PauliProgram) -> int:
+    """Most strings that one read needs."""
+    return int(program.reads[:, 1].max(initial=1))
 
 
 def _parts(start: NDArray[np.generic] | None, n: int, real: np.dtype[np.floating]) -> NDArray[np.floating]:
@@ -83,7 +93,7 @@ def gradients_of(
     """The gradient of Σ cotangent · values.
 
     Args:
-        program: Without contractions.
+        program: What to run.
         numbers: Its numbers in ``real``.
         inputs: As for :func:`values_of`.
         cotangent: float64 (samples, columns).
@@ -97,15 +107,16 @@ def gradients_of(
 
     weights, data, start = inputs
     size, row, half = 1 << program.n, LANES[real.name] * real.itemsize, rows_of(program.n)
-    states = Workspace(max(1, len(program.passes)) * half * row)
-    back = Workspace(2 * half * row)
-    maps, slopes = (Workspace(max(1, program.map_varies.size) * MAP_ROWS * row) for _ in range(2))
-    scratch = Workspace(max((GROUP + 1) * 4**GROUP, 2 * size + 2) * row)
+    states = Workspace((len(program.passes) + 2) * half * row)
+    turns, maps = _map_rows(program, row)
+    slopes = Workspace(max(1, program.map_varies.size) * MAP_ROWS * row)
+    scratch = Workspace(max((GROUP + 1) * 4**GROUP, 2 * size + 2, 2 * _longest_read(program)) * row)
     parts = _parts(start, program.n, real)
     by_weights, by_data, by_parts = np.zeros(weights.size), np.zeros(data.shape), np.zeros(parts.shape)
     pauli_adjoint.run(
         program, numbers.tables, numbers.reads, numbers.pairs, weights, data, parts, cotangent, by_weights, by_data,
-        by_parts, states.array(real), back.array(real), maps.array(real), slopes.array(real), scratch.array(real), half,
+        by_parts, states.array(real), turns.array(real), maps.array(real), slopes.array(real),
+        scratch.array(real), half,
     )  # fmt: skip
     by_start = None if start is None or not of_inputs else _through_the_norm(start, parts, by_parts)
     return Gradients(by_weights, by_data if of_inputs else None, by_start)

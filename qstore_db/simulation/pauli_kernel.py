@@ -11,18 +11,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
-from qstore_db.simulation.compiled import compiled, inlined
+from qstore_db.simulation.compiled import compiled_without_counts, inlined
 from qstore_db.simulation.packing import WEIGHT
 from qstore_db.simulation.pauli_program import AFFINE, FROM_AMPLITUDES, MAP_ROWS
-from qstore_db.simulation.simd import add, fma, lanes, load, multiply, splat, store, subtract
+from qstore_db.simulation.simd import add, fma, fnma, lanes, load, multiply, splat, store, subtract
 
 
-@compiled
+@compiled_without_counts
 def run(
     program: Any, factors: Any, read_factors: Any, pairs: Any, weights: Any, data: Any, amplitudes: Any, values: Any,
-    state: Any, maps: Any, scratch: Any, half: int,
+    state: Any, turns: Any, maps: Any, scratch: Any, half: int,
 ) -> None:  # fmt: skip
     """Values of all samples, block by block.
 
@@ -36,15 +34,16 @@ def run(
         amplitudes: (samples, 2^n, 1 or 2) of norm 1, dtype of the state; no samples when starting from |0…0⟩.
         values: float64 (samples, columns of the reads), overwritten.
         state: Two states, each ``half`` rows.
-        maps: 12 rows a map, work.
-        scratch: Rows of one block, work.
+        turns: Two rows an angle, work.
+        maps: 12 rows an element, work.
+        scratch: Rows of one block, and twice those of the longest read, work.
         half: Rows of one state.
     """
     width = lanes(state)
     values[:] = 0.0
     for first in range(0, data.shape[0], width):
         count = min(width, data.shape[0] - first)
-        make_maps(program, weights, data, first, count, maps)
+        make_maps(program, weights, data, first, count, turns, maps)
         if program.from_amplitudes:
             fill(program.n, amplitudes, first, count, state, scratch)
         else:
@@ -64,22 +63,55 @@ def row_of(string: int) -> int:
 
 
 @inlined
-def make_maps(program: Any, weights: Any, data: Any, first: int, count: int, maps: Any) -> None:
-    """The affine map of every qubit and layer in every lane; those without data once a run."""
-    width = lanes(maps)
-    one = np.empty(MAP_ROWS)
+def make_maps(program: Any, weights: Any, data: Any, first: int, count: int, turns: Any, maps: Any) -> None:
+    """The map of every element with those before it on its qubit and layer, in every lane; see :func:`map_row`.
+
+    What no data column takes part in is made once a run. Lanes without a sample repeat the last one.
+    """
+    _make_turns(program, weights, data, first, count, turns)
     for m in range(program.map_varies.size):
         if first > 0 and program.map_varies[m] == 0:
             continue
-        for lane in range(width):
-            if lane == 0 or (program.map_varies[m] == 1 and lane < count):
-                _one_map(program, m, weights, data, first + lane, one)
+        for e in range(program.map_start[m], program.map_start[m + 1]):
+            at = e * MAP_ROWS
             for k in range(MAP_ROWS):
-                maps[(m * MAP_ROWS + k) * width + lane] = one[k]
+                if e == program.map_start[m]:
+                    store(maps, at + k, splat(maps, 1.0 if k in (0, 4, 8) else 0.0))
+                else:
+                    store(maps, at + k, load(maps, at - MAP_ROWS + k))
+            if program.element_kind[e] > 0:
+                _turn(program.element_kind[e], program.element_index[e], turns, maps, at)
+            else:
+                _fixed(program.constants[program.element_index[e]], maps, at)
 
 
 @inlined
-def angle_of(program: Any, j: int, weights: Any, data: Any, sample: int) -> float:
+def map_row(program: Any, m: int) -> int:
+    """First of the 12 rows of map m: those of its last element."""
+    row: int = (program.map_start[m + 1] - 1) * MAP_ROWS
+    return row
+
+
+@inlined
+def _make_turns(program: Any, weights: Any, data: Any, first: int, count: int, turns: Any) -> None:
+    """Cosine and sine of every angle in every lane; those without data once a run."""
+    width = lanes(turns)
+    for j in range(program.constant.size):
+        varies = False
+        for term in range(program.term_start[j], program.term_start[j + 1]):
+            varies = varies or program.term_kind[term] != WEIGHT
+        if first > 0 and not varies:
+            continue
+        cosine, sine = 0.0, 0.0
+        for lane in range(width):
+            if lane == 0 or (varies and lane < count):
+                theta = _angle(program, j, weights, data, first + lane)
+                cosine, sine = math.cos(theta), math.sin(theta)
+            turns[2 * j * width + lane], turns[(2 * j + 1) * width + lane] = cosine, sine
+
+
+@inlined
+def _angle(program: Any, j: int, weights: Any, data: Any, sample: int) -> float:
     """Angle j of a sample, radians."""
     theta: float = program.constant[j]
     for e in range(program.term_start[j], program.term_start[j + 1]):
@@ -91,30 +123,32 @@ def angle_of(program: Any, j: int, weights: Any, data: Any, sample: int) -> floa
 
 
 @inlined
-def _one_map(program: Any, m: int, weights: Any, data: Any, sample: int, one: Any) -> None:
-    """The product of the elements of map m, as 12 numbers."""
-    for k in range(MAP_ROWS):
-        one[k] = 1.0 if k in (0, 4, 8) else 0.0
-    for e in range(program.map_start[m], program.map_start[m + 1]):
-        axis = program.element_kind[e]
-        if axis > 0:
-            theta = angle_of(program, program.element_index[e], weights, data, sample)
-            cosine, sine = math.cos(theta), math.sin(theta)
-            b, c = axis % 3, (axis + 1) % 3
-            for k in range(4):
-                at, by = (3 * b + k, 3 * c + k) if k < 3 else (9 + b, 9 + c)
-                old = one[at]
-                one[at] = cosine * old - sine * one[by]
-                one[by] = sine * old + cosine * one[by]
-        else:
-            fixed = program.constants[program.element_index[e]]
-            for k in range(4):
-                at = k if k < 3 else 9
-                step = 3 if k < 3 else 1
-                x, y, z = one[at], one[at + step], one[at + 2 * step]
-                for a in range(3):
-                    total = fixed[3 * a] * x + fixed[3 * a + 1] * y + fixed[3 * a + 2] * z
-                    one[at + a * step] = total + fixed[9 + a] if k == 3 else total
+def _turn(axis: int, j: int, turns: Any, maps: Any, at: int) -> None:
+    """The map in the rows from ``at``, then a turn about an axis by angle j."""
+    cosine, sine = load(turns, 2 * j), load(turns, 2 * j + 1)
+    b, c = axis % 3, (axis + 1) % 3
+    for k in range(4):
+        row_b, row_c = at + entry_of(b, k), at + entry_of(c, k)
+        x, y = load(maps, row_b), load(maps, row_c)
+        store(maps, row_b, fnma(sine, y, multiply(cosine, x)))
+        store(maps, row_c, fma(sine, x, multiply(cosine, y)))
+
+
+@inlined
+def _fixed(fixed: Any, maps: Any, at: int) -> None:
+    """The map in the rows from ``at``, then a fixed one."""
+    for k in range(4):
+        x, y, z = load(maps, at + entry_of(0, k)), load(maps, at + entry_of(1, k)), load(maps, at + entry_of(2, k))
+        for a in range(3):
+            total = fma(splat(maps, fixed[3 * a + 1]), y, multiply(splat(maps, fixed[3 * a]), x))
+            total = fma(splat(maps, fixed[3 * a + 2]), z, total)
+            store(maps, at + entry_of(a, k), add(total, splat(maps, fixed[9 + a])) if k == 3 else total)
+
+
+@inlined
+def entry_of(a: int, k: int) -> int:
+    """Place among the 12 numbers of a map of what letter k gives to letter a; k = 3 is what is added."""
+    return 3 * a + k if k < 3 else 9 + a
 
 
 @inlined
@@ -131,7 +165,7 @@ def grow(program: Any, maps: Any, state: Any, at: int) -> None:
                 if m < 0:
                     value = value if letter == 3 else subtract(value, value)
                 else:
-                    row = m * MAP_ROWS
+                    row = map_row(program, m)
                     value = multiply(value, add(load(maps, row + 3 * letter - 1), load(maps, row + 8 + letter)))
                 store(state, at + row_of(letter * size + k), value)
         size *= 4
@@ -193,39 +227,44 @@ def run_pass(
                 store(state, then + start + program.offsets[offset + k], total)
         else:
             for e in range(entry, entry + entries):
-                apply_map(program.entries[e, 0], program.entries[e, 1], program.entries[e, 2], maps, scratch, size)
+                apply_map(program, e, maps, scratch, 0, 0, size)
             for k in range(size):
                 store(state, then + start + program.offsets[offset + k], load(scratch, k))
 
 
 @inlined
-def apply_map(shift: int, m: int, kind: int, maps: Any, scratch: Any, size: int) -> None:
-    """One qubit's map on a block in the scratch rows."""
+def apply_map(program: Any, entry: int, maps: Any, scratch: Any, source: int, target: int, size: int) -> None:
+    """One qubit's map on a block in the scratch rows from ``source``, to those from ``target`` (may be the same)."""
+    shift, m, kind = program.entries[entry, 0], program.entries[entry, 1], program.entries[entry, 2]
     step = 1 << shift
     if kind == FROM_AMPLITUDES:
         for q in range(size // 4):
-            row = ((q >> shift) << (shift + 2)) | (q & (step - 1))
+            row = source + (((q >> shift) << (shift + 2)) | (q & (step - 1)))
             c00, c01 = load(scratch, row), load(scratch, row + step)
             c10, c11 = load(scratch, row + 2 * step), load(scratch, row + 3 * step)
+            row += target - source
             store(scratch, row, add(c00, c11))
             store(scratch, row + step, add(c01, c10))
             store(scratch, row + 2 * step, subtract(c01, c10))
             store(scratch, row + 3 * step, subtract(c00, c11))
         return
-    at = m * MAP_ROWS
+    at = map_row(program, m)
     xx, xy, xz = load(maps, at), load(maps, at + 1), load(maps, at + 2)
     yx, yy, yz = load(maps, at + 3), load(maps, at + 4), load(maps, at + 5)
     zx, zy, zz = load(maps, at + 6), load(maps, at + 7), load(maps, at + 8)
     x1, y1, z1 = load(maps, at + 9), load(maps, at + 10), load(maps, at + 11)
     for q in range(size // 4):
-        row = ((q >> shift) << (shift + 2)) | (q & (step - 1))
+        row = source + (((q >> shift) << (shift + 2)) | (q & (step - 1)))
         x, y, z = load(scratch, row + step), load(scratch, row + 2 * step), load(scratch, row + 3 * step)
         new_x = fma(xz, z, fma(xy, y, multiply(xx, x)))
         new_y = fma(yz, z, fma(yy, y, multiply(yx, x)))
         new_z = fma(zz, z, fma(zy, y, multiply(zx, x)))
+        one = load(scratch, row)
         if kind == AFFINE:
-            one = load(scratch, row)
             new_x, new_y, new_z = fma(x1, one, new_x), fma(y1, one, new_y), fma(z1, one, new_z)
+        row += target - source
+        if source != target:
+            store(scratch, row, one)
         store(scratch, row + step, new_x)
         store(scratch, row + 2 * step, new_y)
         store(scratch, row + 3 * step, new_z)
@@ -235,31 +274,38 @@ def apply_map(shift: int, m: int, kind: int, maps: Any, scratch: Any, size: int)
 def _read(
     program: Any, factors: Any, state: Any, now: int, maps: Any, scratch: Any, first: int, count: int, values: Any
 ) -> None:
-    """Adds every read of the block; contractions work out the last maps for the strings read."""
+    """Adds every read of the block."""
+    width = lanes(state)
     for number in range(program.reads.shape[0]):
-        start, size, column = program.reads[number, 0], program.reads[number, 1], program.reads[number, 4]
-        contraction, contractions = program.reads[number, 2], program.reads[number, 3]
-        if contractions == 0:
-            store(scratch, 0, _term(program, factors, state, now, start))
-        for level in range(contractions):
-            at = program.contractions[contraction + level, 0] * MAP_ROWS
-            letter, strings = program.contractions[contraction + level, 1], program.contractions[contraction + level, 2]
-            size //= strings
-            for k in range(size):
-                total = load(maps, at)
-                total = subtract(total, total)
-                for j in range(strings):
-                    weight = load(maps, at + 3 * letter + j) if j < 3 else load(maps, at + 9 + letter)
-                    if level == 0:
-                        total = fma(weight, _term(program, factors, state, now, start + k * strings + j), total)
-                    else:
-                        total = fma(weight, load(scratch, k * strings + j), total)
-                store(scratch, k, total)
-        coefficient = program.coefficients[number]
+        top = contract(program, number, factors, state, now, maps, scratch)
+        column, coefficient = program.reads[number, 4], program.coefficients[number]
         for lane in range(count):
-            values[first + lane, column] += coefficient * scratch[lane]
+            values[first + lane, column] += coefficient * scratch[top * width + lane]
 
 
 @inlined
-def _term(program: Any, factors: Any, state: Any, now: int, number: int) -> Any:
-    return multiply(splat(state, factors[number]), load(state, now + program.read_rows[number]))
+def contract(program: Any, number: int, factors: Any, state: Any, now: int, maps: Any, scratch: Any) -> int:
+    """One read: its last maps are worked out for the strings that it needs.
+
+    The strings that are read stand in the first scratch rows, what each contraction makes of them behind them.
+
+    Returns:
+        The scratch row of the value, the last one.
+    """
+    start, size = program.reads[number, 0], program.reads[number, 1]
+    for k in range(size):
+        value = load(state, now + program.read_rows[start + k])
+        store(scratch, k, multiply(splat(state, factors[start + k]), value))
+    below = 0
+    for level in range(program.reads[number, 2], program.reads[number, 2] + program.reads[number, 3]):
+        at = map_row(program, program.contractions[level, 0])
+        letter, strings = program.contractions[level, 1], program.contractions[level, 2]
+        above = below + size
+        size //= strings
+        for k in range(size):
+            total = multiply(load(maps, at + entry_of(letter, 0)), load(scratch, below + k * strings))
+            for j in range(1, strings):
+                total = fma(load(maps, at + entry_of(letter, j)), load(scratch, below + k * strings + j), total)
+            store(scratch, above + k, total)
+        below = above
+    return below

@@ -111,9 +111,7 @@ def place(strings: int | NDArray[np.int64]) -> int | NDArray[np.int64]:
     return strings + (strings >> 8) + (strings >> 16)
 
 
-def pack(
-    circuit: Circuit, noise: NoiseModel, reads: Sequence[Read], *, from_amplitudes: bool, contract: bool = True
-) -> PauliProgram:
+def pack(circuit: Circuit, noise: NoiseModel, reads: Sequence[Read], *, from_amplitudes: bool) -> PauliProgram:
     """Lays out passes, tables, maps and reads.
 
     Args:
@@ -121,7 +119,6 @@ def pack(
         noise: What follows them.
         reads: What is read at the end; readout errors are already part of it.
         from_amplitudes: Whether samples bring start states.
-        contract: Whether the last maps may be worked out for the strings that are read only.
     """
     packer = _Packer(circuit.n_qubits, from_amplitudes)
     layers = schedule(circuit, noise)
@@ -130,7 +127,7 @@ def pack(
     else:
         packer.grow(layers[0])
     last = layers[-1]
-    cheap = contract and not last.pairs and len(layers) > 1 and packer.contraction_is_cheap(last, layers[-2], reads)
+    cheap = not last.pairs and len(layers) > 1 and packer.contraction_is_cheap(last, layers[-2], reads)
     for layer in layers[: -1 if cheap else None]:
         packer.layer(layer)
     if cheap:

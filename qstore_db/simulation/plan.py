@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.observables import Observable, require_qubits
-from qstore_db.errors import InvalidArgumentError, InvalidCircuitError
+from qstore_db.circuits.observables import Observable, require_observables
+from qstore_db.errors import InvalidArgumentError
 from qstore_db.simulation.compile import rotation_sets
 from qstore_db.simulation.lanes_engine import LanesEngine
 from qstore_db.simulation.lanes_stage import LANES
@@ -238,9 +238,7 @@ def compile_circuit(circuit: Circuit, observables: Sequence[Observable], *, ampl
 def _compiled(
     circuit: Circuit, observables: tuple[Observable, ...], amplitude_input: bool, engine: Literal["lanes", "numpy"]
 ) -> Plan:
-    if not observables:
-        raise InvalidCircuitError("a plan without observables reads nothing", fix="Give at least one.", value=0)
-    require_qubits(observables, circuit.n_qubits)
+    require_observables(observables, circuit.n_qubits)
     return Plan(circuit, observables, amplitude_input, engine)
 
 

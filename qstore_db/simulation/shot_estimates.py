@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.observables import Observable, PauliString, terms_of
+from qstore_db.circuits.observables import Observable, PauliString, require_observables, terms_of
 from qstore_db.errors import InvalidArgumentError
 from qstore_db.simulation.density_matrix import misread
 from qstore_db.simulation.measurement_bases import MeasurementBasis, measurement_bases, parities
 from qstore_db.simulation.noise_model import NoiseModel
-from qstore_db.simulation.noisy_inputs import check_observables, checked
+from qstore_db.simulation.noisy_inputs import checked
 from qstore_db.simulation.noisy_plan import compile_noisy
 from qstore_db.simulation.sampling import sample_counts, shot_generator
 from qstore_db.simulation.state_vector import probabilities
@@ -80,7 +80,7 @@ def estimate_by_shots(
         >>> estimate_by_shots(bell, [PauliString("XX"), PauliString("ZZ")], 100, seed=1).mean.tolist()
         [[1.0, 1.0]]
     """
-    check_observables(circuit, [observable.n_qubits for observable in observables])
+    require_observables(observables, circuit.n_qubits)
     if shots < 2:
         raise InvalidArgumentError(f"{shots} shot(s) have no spread", fix="Use at least 2 shots.", value=shots)
     _, columns, _ = checked(circuit, weights, data, amplitudes)

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.encodings.amplitude import amplitudes as normalised
-from qstore_db.circuits.observables import Observable, PauliString, require_qubits, terms_of
-from qstore_db.errors import InvalidArgumentError, InvalidCircuitError
+from qstore_db.circuits.observables import Observable, PauliString, require_observables, terms_of
+from qstore_db.errors import InvalidArgumentError
 from qstore_db.simulation.availability import require_numba
 from qstore_db.simulation.memory import require
 from qstore_db.simulation.noisy_inputs import checked
@@ -115,9 +115,7 @@ def expectations(
     Raises:
         InvalidCircuitError: No observables, or one is written for another number of qubits.
     """
-    if not observables:
-        raise InvalidCircuitError("no observables: nothing is read", fix="Give at least one.", value=0)
-    require_qubits(observables, circuit.n_qubits)
+    require_observables(observables, circuit.n_qubits)
     require_numba("values of states")
     from qstore_db.simulation import string_kernel
 
@@ -126,7 +124,7 @@ def expectations(
     for one in observables:
         for _, string in terms_of(one):
             places.setdefault(string, len(places))
-    strings = np.array([_masks(string) for string in places], np.int64)
+    strings = np.array([string.masks for string in places], np.int64)
     block = min(string_kernel.BLOCK, 1 << circuit.n_qubits)
     found = np.empty((run.samples, len(strings)))
     run.kernel.expectations(*run.arguments, strings, np.empty((len(strings), block)), np.empty(block), found)
@@ -174,13 +172,6 @@ def _prepared(
         program.angles.rows(values, columns), start, state, spare,
     )  # fmt: skip
     return _Prepared(state_kernel, arguments, kind, samples)
-
-
-def _masks(string: PauliString) -> tuple[int, int, int]:
-    """Flipped bits, signed bits, and the number of Y; qubit 0 is the highest bit."""
-    x = int("".join("1" if letter in "XY" else "0" for letter in string.letters), 2)
-    z = int("".join("1" if letter in "YZ" else "0" for letter in string.letters), 2)
-    return x, z, string.letters.count("Y")
 
 
 def _parts(rows: NDArray[np.generic], kind: np.dtype[np.floating]) -> NDArray[np.floating]:

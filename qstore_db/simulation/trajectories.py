@@ -22,12 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.encodings.amplitude import amplitudes as normalised
 from qstore_db.circuits.gates import GATES
-from qstore_db.circuits.observables import Observable, PauliString
+from qstore_db.circuits.observables import Observable, PauliString, require_observables
 from qstore_db.errors import InvalidArgumentError
 from qstore_db.simulation.channels import Channel
 from qstore_db.simulation.memory import require
 from qstore_db.simulation.noise_model import NoiseModel
-from qstore_db.simulation.noisy_inputs import check_observables, checked
+from qstore_db.simulation.noisy_inputs import checked
 from qstore_db.simulation.pauli_frames import Stream, chances_of, frame_program, only_pauli_noise, running_sums
 from qstore_db.simulation.plan import Precision
 from qstore_db.simulation.reference import expectations
@@ -97,7 +97,7 @@ def estimate_by_trajectories(
         InvalidVectorError: Data or amplitudes are not finite.
         NotEnoughMemoryError: A block of states does not fit.
     """
-    check_observables(circuit, [observable.n_qubits for observable in observables])
+    require_observables(observables, circuit.n_qubits)
     if trajectories < 2 or seed < 0:
         raise InvalidArgumentError(
             f"{trajectories} trajectories with seed {seed} give no estimate",

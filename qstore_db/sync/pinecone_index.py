@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 
@@ -44,6 +44,8 @@ _ROOM: Final = 2_048  # for what surrounds the rows in a request
 _DELAYS: Final = RetryPolicy(attempts=1_000, base_seconds=0.25, cap_seconds=20.0)
 _RETRYABLE_STATUS: Final = frozenset({408, 429, 500, 502, 503, 504})
 KEY_VARIABLE: Final = "PINECONE_API_KEY"
+HOST_VARIABLE: Final = "PINECONE_CONTROLLER_HOST"
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 _Answer = TypeVar("_Answer")
 
@@ -110,8 +112,8 @@ class PineconeIndex:
             namespace: In it.
             api_key: Otherwise that of the environment variable ``PINECONE_API_KEY``. It is kept nowhere else than in
                 the SDK's client, as long as this object lives.
-            host: Address of the control plane, such as that of an emulator; ``None`` is Pinecone's own, or that of
-                ``PINECONE_CONTROLLER_HOST``.
+            host: Address of the control plane, such as that of an emulator; https, or this machine. ``None`` is
+                Pinecone's own, or that of ``PINECONE_CONTROLLER_HOST``.
             retry_seconds: How long a request that fails is tried again: no call of the SDK begins later.
             rng: Of the jitter.
             clock: Seconds, never falling.
@@ -119,16 +121,22 @@ class PineconeIndex:
 
         Raises:
             MissingDependencyError: The SDK is not installed.
-            InvalidArgumentError: There is no key, or an argument is out of its range.
+            InvalidArgumentError: There is no key, an argument is out of its range, or the address is none or would send
+                the key unprotected.
             UnknownIndexError: There is no index of that name, or it is not ready.
             RemoteIndexError: Pinecone refused, or could not be reached in time.
         """
         if not index or not isinstance(index, str):
             raise InvalidArgumentError(f"the index is {index!r}", fix="Give the name of an index.", value=index)
+        if not isinstance(namespace, str):
+            raise InvalidArgumentError(
+                f"the namespace is {namespace!r}", fix="Give text, or leave it out.", value=namespace
+            )
         if not retry_seconds >= 0:
             raise InvalidArgumentError(
                 f"retry_seconds is {retry_seconds!r}", fix="Give seconds, at least 0.", value=retry_seconds
             )
+        _require_protected(host or os.environ.get(HOST_VARIABLE, ""))
         key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
         if not key:
             raise InvalidArgumentError("there is no API key for Pinecone", fix=f"Set {KEY_VARIABLE}, or give api_key.")
@@ -352,6 +360,21 @@ def _addressable(ids: Sequence[str]) -> Iterator[list[str]]:
         size += more
     if part:
         yield part
+
+
+def _require_protected(host: str) -> None:
+    """The SDK takes an address without a scheme for https, and of several schemes the last."""
+    scheme, _, rest = host.rpartition("://")
+    try:
+        name = urlsplit(f"//{rest}").hostname
+    except ValueError:  # a bracket without its other half
+        name = None
+    if host and not (name and (scheme in ("", "https") or (scheme == "http" and name in _LOOPBACK))):
+        raise InvalidArgumentError(
+            f"the address of Pinecone on {name!r} is none, or would send the API key unprotected",
+            fix="Use https, or a service on 127.0.0.1.",
+            value=name,
+        )
 
 
 def _facts(found: Any) -> IndexFacts:

@@ -105,10 +105,11 @@ class DatabaseLedger:
 
     def settle(self, used: Mapping[str, Iterable[int]]) -> None:
         """See :class:`~qstore_db.backends.job_ledger.JobLedger`."""
-        records, operations = self.settling(used)
-        if operations:
-            self._engine.commit(WriteBatch(operations))
-        self.note_settled(records)
+        with self._lock:  # of one job, several threads may settle different places
+            records, operations = self._settling(used)
+            if operations:
+                self._engine.commit(WriteBatch(operations))
+            self._note_settled(records)
 
     def settling(self, used: Mapping[str, Iterable[int]]) -> tuple[list[JobRecord], list[Operation]]:
         """What :meth:`settle` would write, for a caller that puts more into the same commit.
@@ -116,15 +117,21 @@ class DatabaseLedger:
         Returns:
             The rows as they will be, for :meth:`note_settled`, and the operations.
         """
-        tables = self._engine.snapshot()
         with self._lock:
-            records = [settled(known_job(self._records, tag), places) for tag, places in used.items()]
-        return records, [operation for record in records for operation in self._putting(record, tables)]
+            return self._settling(used)
 
     def note_settled(self, records: Iterable[JobRecord]) -> None:
         """The rows that :meth:`settling` gave are committed."""
         with self._lock:
-            self._records |= {record.tag: record for record in records}
+            self._note_settled(records)
+
+    def _settling(self, used: Mapping[str, Iterable[int]]) -> tuple[list[JobRecord], list[Operation]]:
+        tables = self._engine.snapshot()
+        records = [settled(known_job(self._records, tag), places) for tag, places in used.items()]
+        return records, [operation for record in records for operation in self._putting(record, tables)]
+
+    def _note_settled(self, records: Iterable[JobRecord]) -> None:
+        self._records |= {record.tag: record for record in records}
 
     def _putting(self, record: JobRecord, tables: Snapshot) -> list[Operation]:
         # The row; of a closed one what it asked and found goes.

@@ -19,6 +19,7 @@ ROWS_SHOWN: Final = 200
 NEAREST: Final = 10
 NUMBERS_SHOWN: Final = 1024
 _DRAWING_CHARACTERS: Final = 110
+_LONGEST_NUMBER: Final = 18  # digits of what fits into 64 bits
 
 Query = Mapping[str, str]
 Page = Callable[[QuantumDatabase, str, Query], str]
@@ -210,6 +211,8 @@ def _asked(query: Query, key: str) -> str:
 
 def _number(query: Query, key: str, default: int) -> int:
     text = query.get(key, str(default))
-    if not text.isascii() or not text.isdigit():
-        raise NotFoundError(f"{key} {text!r} is no number", fix="Follow a link of the page.", value=text)
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_NUMBER:
+        raise NotFoundError(
+            f"{key} {text[:_LONGEST_NUMBER]!r} is no number", fix="Follow a link of the page.", value=text
+        )
     return int(text)

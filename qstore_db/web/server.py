@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from qstore_db.database import QuantumDatabase
-from qstore_db.errors import NotFoundError, QStoreError
+from qstore_db.errors import InvalidArgumentError, NotFoundError, QStoreError
 from qstore_db.loopback_server import Answer, LoopbackServer, Request
 from qstore_db.web.markup import STYLE, page
 from qstore_db.web.pages import PAGES
@@ -40,6 +40,7 @@ class WebServer:
 
     Raises:
         NotADatabaseError: The path holds none.
+        InvalidArgumentError: It is no port.
         OSError: The port is taken.
     """
 
@@ -50,7 +51,7 @@ class WebServer:
         self._closed = threading.Event()
         try:
             self._server = LoopbackServer(self._answer, port)
-        except OSError:
+        except (InvalidArgumentError, OSError):
             self._db.close()
             raise
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from storage_engine import compiled_code
 from storage_engine.errors import InvalidArgumentError
 from storage_engine.index import hnswlib_builder
-from storage_engine.index.calibration import calibrate, held_out
 from storage_engine.index.codes import Codes, encode
 from storage_engine.index.graph import Graph
 from storage_engine.index.graph_layout import MAX_ROWS
+from storage_engine.index.recall_measuring import calibrate, held_out
 from storage_engine.index.scaled_rows import ScaledRows
 from storage_engine.index.searching import searcher
 from storage_engine.schema import GraphOptions, Metric

@@ -1,48 +1,27 @@
-"""How wide a walk must be for a promised recall: measured on rows that the graph did not know yet.
+"""How wide a walk must be for a promised recall, and how far it then goes: curves that were measured.
 
-Some rows, drawn by the seed, join the graph last. Before they do they are queries: their true neighbours among the rows
-that are in are compared with what walks of growing width find. So queries are like the rows and not among them; about
-queries of another kind the numbers say nothing, nor about filters.
+Who measures them: :mod:`storage_engine.index.recall_measuring` for walks through all rows,
+:mod:`storage_engine.index.filter_building` for walks through the values of a column.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from bisect import bisect_left
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_engine.schema import Metric
-from storage_engine.vectors.distance import exact_top_k
-from storage_engine.vectors.types import StoredVectors, as_float32
-
-if TYPE_CHECKING:
-    from storage_engine.index.walks import GraphSearch
-
 EFS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Widths that are tried, until one is as good as can be."""
-
-QUERIES = 256
-"""At most so many rows are queries, and at least half as many where an eighth of the rows is more."""
-
-MINIMUM_ROWS = 1_000
-_ROWS_A_QUERY = 200  # between these ends: measuring is to cost a fraction of building
 
 TOPS = (10, 100)
 """For so many rows wanted."""
 
-_CONFIDENCE = 1.645  # standard errors below the mean: 95 % one-sided
-_GOOD_ENOUGH = 0.999
 _AS_GOOD = 0.002
-_EVERY = (1, 2)  # of the queries: each one says ten times as much about 100 neighbours as about 10
-_STEP = 8  # queries that a thread takes at once
-
-T = TypeVar("T")
+_GROWTH = (0.6, 1.0)  # beyond what was measured, rows grow with this power of the width at least, and at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,15 +66,42 @@ class Calibration:
             return None
         return self.ef_for(float(np.nanmax(measured)) - _AS_GOOD, top_k)
 
-    def rows_compared(self, ef: int) -> float | None:
-        """About how many rows a walk compares with: on straight lines between widths, in proportion beyond."""
-        tried = np.flatnonzero(~np.isnan(self.compared[0]))
-        if not tried.size:
+    def rows_compared(self, width: float, least: int = 0) -> float | None:
+        """About how many rows a walk compares with.
+
+        Between measured widths on straight lines; beyond the last by the power of the width by which the rows grew
+        last, at least 0.6 and at most 1.
+
+        Args:
+            width: How many candidates the walk keeps.
+            least: How many every walk for ``TOPS[-1]`` rows keeps: whatever width was measured below it is this one.
+
+        Returns:
+            ``None`` where nothing was measured.
+        """
+        widths, rows = _reach(self, least)
+        if not widths:
             return None
-        widths, rows = np.array(EFS, np.float64)[tried], self.compared[0, tried].astype(np.float64)
-        if ef > widths[-1]:
-            return float(rows[-1] * ef / widths[-1])
-        return float(np.interp(ef, widths, rows))
+        at = bisect_left(widths, width)
+        if at == 0:
+            return rows[0]
+        before, fewer = widths[max(0, at - 2)], rows[max(0, at - 2)]
+        if at < len(widths):
+            before, fewer = widths[at - 1], rows[at - 1]
+            return fewer + (rows[at] - fewer) * (width - before) / (widths[at] - before)
+        growth = math.log(rows[-1] / fewer) / math.log(widths[-1] / before) if len(widths) > 1 else _GROWTH[1]
+        return float(rows[-1] * (width / widths[-1]) ** min(max(growth, _GROWTH[0]), _GROWTH[1]))
+
+
+@functools.lru_cache(maxsize=64)
+def _reach(known: Calibration, least: int) -> tuple[list[int], list[float]]:
+    """Widths, ascending, and rows compared at each: what was tried for few rows, and wider ones for many."""
+    few, many = known.compared.tolist()
+    tried = [(ef, rows) for ef, rows in zip(EFS, few, strict=True) if rows > 0]
+    for ef, rows in zip(EFS, many, strict=True):
+        if rows > 0 and (not tried or max(ef, least) > tried[-1][0]):
+            tried.append((max(ef, least), rows))
+    return [ef for ef, _ in tried], [rows for _, rows in tried]
 
 
 def _series(top_k: int) -> int:
@@ -104,107 +110,3 @@ def _series(top_k: int) -> int:
 
 def _for_rows(ef: int, top_k: int) -> int:
     return ef if top_k <= TOPS[1] else math.ceil(ef * top_k / TOPS[1])
-
-
-def held_out(rows: int, seed: int) -> NDArray[np.int64]:
-    """Row numbers, ascending, that join the graph last and are queries before; none where there are few rows."""
-    if rows < MINIMUM_ROWS:
-        return np.empty(0, np.int64)
-    count = min(QUERIES, max(QUERIES // 2, rows // _ROWS_A_QUERY), rows // 8)
-    return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
-
-
-def calibrate(
-    walker: GraphSearch,
-    vectors: StoredVectors,
-    norms: NDArray[np.float32] | None,
-    queries: NDArray[np.int64],
-    stop: Callable[[], None],
-    threads: int = 1,
-) -> Calibration:
-    """Measure.
-
-    Args:
-        walker: Over all rows, of a graph in which nothing links to the queries.
-        vectors: Of shape (n, d).
-        norms: float32 of shape (n,) for the cosine metric.
-        queries: Row numbers that are not in the graph yet, at least one.
-        stop: Called now and then; what it raises ends the work.
-        threads: Share the queries; what is measured does not depend on them.
-
-    Returns:
-        Curves up to the first width that finds nearly everything; empty under cosine if all queries are zero. Cost:
-        as many exact searches as queries, and as many walks of each width; half of them for the 100 nearest.
-    """
-    known = np.ones(vectors.shape[0], np.bool_)
-    known[queries] = False
-    within = np.flatnonzero(known)
-    metric = walker.metric
-    asked = np.ascontiguousarray(as_float32(vectors[queries]))
-    asked = asked[asked.any(axis=1)] if metric is Metric.COSINE else asked
-    recall = np.full((len(TOPS), len(EFS)), np.nan, np.float32)
-    compared = np.full((len(TOPS), len(EFS)), np.nan, np.float32)
-
-    def best_of(some: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-        return [_best_scores(walker, query, vectors, norms, within) for query in some]
-
-    best = _shared([partial(best_of, some) for some in _blocks(asked)], threads, stop)
-    for series, top in enumerate(TOPS):
-        some, bars = asked[:: _EVERY[series]].copy(), best[:: _EVERY[series]]
-        for place, ef in enumerate(EFS):
-            if not top <= ef <= within.size or not best:
-                continue
-            walks = _shared([partial(walker.search_many, part, top, ef) for part in _blocks(some)], threads, stop)
-            shares = [share_found(walk.ranked.scores, bar[:top], metric) for walk, bar in zip(walks, bars, strict=True)]
-            recall[series, place] = lower_limit(shares, top)
-            compared[series, place] = np.mean([walk.compared for walk in walks])
-            if np.mean(shares) >= _GOOD_ENOUGH:
-                break
-    return Calibration(recall, compared)
-
-
-def _blocks(queries: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    return (queries[start : start + _STEP] for start in range(0, len(queries), _STEP))
-
-
-def _shared(tasks: Sequence[Callable[[], list[T]]], threads: int, stop: Callable[[], None]) -> list[T]:
-    """The results of all tasks, one after the other in their order."""
-    results: list[T] = []
-    with ThreadPoolExecutor(threads, "qstore-calibrate") as pool:
-        try:
-            for done in [pool.submit(task) for task in tasks]:
-                results += done.result()
-                stop()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return results
-
-
-def _best_scores(
-    walker: GraphSearch,
-    query: NDArray[np.float32],
-    vectors: StoredVectors,
-    norms: NDArray[np.float32] | None,
-    within: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """The scores of the nearest rows that are in the graph."""
-    scan = walker.scan(query, TOPS[-1], within) if walker.coded else None
-    if scan is not None:
-        return scan.ranked.scores
-    return exact_top_k(query, vectors, TOPS[-1], walker.metric, norms, within).scores
-
-
-def share_found(found: NDArray[np.float64], bar: NDArray[np.float64], metric: Metric) -> float:
-    """Of the rows wanted, the share found; rows that are as good as the last one wanted count."""
-    if not bar.size:
-        return 1.0
-    good = found <= bar[-1] if metric is Metric.L2 else found >= bar[-1]
-    return min(1.0, float(np.count_nonzero(good)) / bar.size)
-
-
-def lower_limit(shares: list[float], top: int) -> float:
-    """Lower confidence limit of the mean of shares; never above what one row missed in all would leave."""
-    count = len(shares)
-    error = float(np.std(shares)) / math.sqrt(count)
-    return float(np.mean(shares)) - max(_CONFIDENCE * error, 1 / (count * top))

@@ -13,8 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from storage_engine.index.code_kernel import round_query
+from storage_engine.index.key_kernel import insert, key_of
 from storage_engine.index.pair_kernel import BY_CODES, DISTANCES, EQUAL_STEPS, STEPS, asked_value, fetch, pair_value
-from storage_engine.index.walk_kernel import LEAST, NONE, ROW_BITS, collect_unseen, insert, key_of
+from storage_engine.index.walk_kernel import collect_unseen
+from storage_engine.index.walk_table import LEAST, NONE, ROW_BITS
 from storage_engine.vectors.simd import (
     compiled,
     load_i32,

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.index.builder import build_graph
-from storage_engine.index.calibration import EFS, MINIMUM_ROWS, TOPS, Calibration, lower_limit, share_found
+from storage_engine.index.calibration import EFS, TOPS, Calibration
 from storage_engine.index.filter_graph import FilterGraph, join_graphs
 from storage_engine.index.graph import Graph
+from storage_engine.index.recall_measuring import MINIMUM_ROWS, best_scores, lower_limit, share_found
 from storage_engine.index.walker import Walker
 from storage_engine.schema import GraphOptions
-from storage_engine.vectors.distance import exact_top_k
 from storage_engine.vectors.types import StoredVectors, as_float32
 
 _SETS = 24  # sets of values that walks are measured through: single ones, and halves of all, in turn
@@ -101,7 +101,7 @@ def _calibrated(
         stop()
         asked = as_float32(vectors[g.choice(outside, _QUERIES)])
         asked = np.ascontiguousarray(asked[asked.any(axis=1)])
-        bars = [_best_scores(walker, query, vectors, norms, rows) for query in asked]
+        bars = [best_scores(walker, query, vectors, norms, rows) for query in asked]
         tests.append((built.passage(mask), asked, bars))
     for series, top in enumerate(TOPS):
         for place, ef in enumerate(EFS):
@@ -122,16 +122,3 @@ def _calibrated(
             if min(np.mean(kind) for kind in shares.values()) >= _GOOD_ENOUGH:
                 break
     return Calibration(recall, compared)
-
-
-def _best_scores(
-    walker: Walker,
-    query: NDArray[np.float32],
-    vectors: StoredVectors,
-    norms: NDArray[np.float32] | None,
-    rows: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    scan = walker.scan(query, TOPS[-1], rows) if walker.coded else None
-    if scan is not None:
-        return scan.ranked.scores
-    return exact_top_k(query, vectors, TOPS[-1], walker.metric, norms, rows).scores

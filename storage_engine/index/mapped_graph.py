@@ -95,6 +95,20 @@ class MappedGraph:
             raise damaged(self._where, at, "a link leads outside, or to a row that is not on its level")
         return linked
 
+    def links_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The neighbours of rows at level 0, int32 of shape (m, width), padded with -1.
+
+        Raises:
+            DamagedError: A block fails its checksum, or a link leads outside.
+        """
+        layout = self._layout
+        for row in rows.tolist():
+            self._check(layout.links + 4 * layout.width * row, 4 * layout.width)
+        links = self._links[rows].astype(np.int32)
+        if links.size and (links.min() < -1 or links.max() >= layout.rows):
+            raise damaged(self._where, layout.links, "a link leads outside")
+        return links
+
     def stored_codes(self) -> CodesOf | None:
         """Gives rows of codes; ``None`` where they are not stored."""
         return None if self._codes is None else self._codes_of

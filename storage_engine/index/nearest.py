@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.errors import InvalidArgumentError
-from storage_engine.index.planner import PROBE_ROWS, Choice, Strategy, breadth, choose
+from storage_engine.index.codes import stride_of
+from storage_engine.index.planner import Choice, Rows, Strategy, breadth, choose, may_walk
+from storage_engine.index.walk_rules import PROBE_ROWS
 from storage_engine.schema import Metric
 from storage_engine.vectors.distance import EMPTY, Ranked, exact_top_k
 from storage_engine.vectors.types import StoredVectors
 
 if TYPE_CHECKING:
     from storage_engine.index.filter_graph import FilterGraph
-    from storage_engine.index.walks import GraphSearch, Walk
+    from storage_engine.index.graph_search import GraphSearch
+    from storage_engine.index.walks import Walk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +45,7 @@ class Piece:
     matches: int = -1
     filters: Callable[[], tuple[FilterGraph, ...]] = tuple
     _rows: NDArray[np.int64] | None = field(default=None, init=False)
+    _likeness: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         n = self.vectors.shape[0]
@@ -68,6 +72,19 @@ class Piece:
         if self._rows is None:
             object.__setattr__(self, "_rows", np.flatnonzero(self.mask))
         return self._rows
+
+    def likeness(self) -> float:
+        """How the mask lies to the vectors, in hundredths: see :func:`storage_engine.index.likeness.likeness`.
+
+        1 where there is none, or no graph to tell by. Kept once computed.
+        """
+        if self._likeness is None:
+            known = 1.0
+            if self.mask is not None and self.walker is not None and self.matches:
+                known = round(self.walker.likeness(self.mask, self.matches), 2)
+            object.__setattr__(self, "_likeness", known)
+            return known
+        return self._likeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +174,22 @@ def nearest_many(queries: NDArray[np.float32], piece: Piece, wish: Wish) -> list
 
 def plan(piece: Piece, wish: Wish) -> Choice:
     """The road for a piece."""
-    n, walker = piece.vectors.shape[0], piece.walker
-    coded = walker is not None and walker.coded
+    walker = piece.walker
     if wish.exact or wish.recall == 1 or not piece.matches:
         reason = "no row matches" if not piece.matches else "asked for"
         return Choice("exact" if piece.mask is None else "exact_rows", 0, 0, 0, 0, piece.matches, reason)
     wanted = breadth(wish.top_k, wish.ef, wish.recall, None if walker is None else walker.graph.calibration)
-    return choose(n, piece.matches, wish.top_k, wanted, walker is not None, coded)
+    over = rows_of(piece)
+    if walker is not None and may_walk(over, wish.top_k, wanted):
+        over = replace(over, likeness=piece.likeness())
+    return choose(over, wish.top_k, wanted, walker is not None)
+
+
+def rows_of(piece: Piece) -> Rows:
+    """What a road through a piece leads over, as if its filter had nothing to do with the vectors."""
+    n, d = piece.vectors.shape
+    coded = piece.walker is not None and piece.walker.coded
+    return Rows(n, piece.matches, stride_of(d) if coded else d * piece.vectors.itemsize, coded)
 
 
 def compared(query: NDArray[np.float32], piece: Piece, top_k: int, reason: str) -> Nearest:

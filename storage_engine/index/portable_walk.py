@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_engine.errors import InvalidArgumentError
-from storage_engine.index.calibration import Calibration
 from storage_engine.index.codes import CodeScale
-from storage_engine.index.planner import PROBE_ROWS, TOGETHER
+from storage_engine.index.graph_search import GraphFacts
+from storage_engine.index.likeness import likeness, sampled_rows
 from storage_engine.index.portable_codes import CodesOf, code_bounds, encode_rows, rounded_query
 from storage_engine.index.portable_scan import may_be_best, may_be_within
+from storage_engine.index.walk_rules import PROBE_ROWS, TOGETHER, least_width, rows_scored
 from storage_engine.index.walks import Scan, Walk
 from storage_engine.schema import Metric
 from storage_engine.vectors.distance import EMPTY, Ranked, rank, score_rows
@@ -39,12 +40,8 @@ _NO_BUDGET = 2**62
 _ValuesOf = Callable[[Sequence[int]], NDArray[np.float32]]
 
 
-class GraphSource(Protocol):
+class GraphSource(GraphFacts, Protocol):
     """The numbers of a graph, as a walk asks for them."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows it connects."""
 
     @property
     def entry(self) -> int:
@@ -55,15 +52,14 @@ class GraphSource(Protocol):
         """The level of the entry."""
 
     @property
-    def calibration(self) -> Calibration | None:
-        """How wide walks must be."""
-
-    @property
     def code_scale(self) -> CodeScale | None:
         """What codes stand for; ``None`` where there are none."""
 
     def neighbours(self, row: int, level: int) -> list[int]:
         """The rows that a row is linked to on a level that it is on."""
+
+    def links_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The neighbours of rows at level 0, padded with -1: int32 of shape (m, width)."""
 
     def stored_codes(self) -> CodesOf | None:
         """Gives rows of codes; ``None`` where they are not stored."""
@@ -106,7 +102,7 @@ class PortableWalker:
 
     @property
     def compiled(self) -> None:
-        """None: see :class:`storage_engine.index.walks.GraphSearch`."""
+        """None: see :class:`storage_engine.index.graph_search.GraphSearch`."""
         return
 
     @property
@@ -134,9 +130,8 @@ class PortableWalker:
                 fix="Give one bool per row.",
                 value=mask.shape,
             )
-        # as in Walker: float32 may swap rows that are nearly as near, codes more
-        scored = top_k + (max(10, top_k) if self.coded else max(6, top_k // 4))
-        kept = min(max(ef, scored if self.coded else top_k), rows)
+        scored = rows_scored(top_k, self.coded)
+        kept = min(max(ef, least_width(top_k, self.coded)), rows)
         wider = min(wider, rows) if wider > kept else wider and kept
         steps = _Steps(self.graph, self._values_for(query))
         exhausted = False
@@ -202,6 +197,11 @@ class PortableWalker:
             return None
         read = may_be_within(self._codes_of, chosen, limit, rounded, bounds, euclidean, cosine)
         return Ranked(read, score_rows(query, self._vectors, self.metric, self._norms, read))
+
+    def likeness(self, mask: NDArray[np.bool_], matches: int) -> float:
+        """See :meth:`storage_engine.index.walker.Walker.likeness`."""
+        rows = sampled_rows(self.graph.rows)
+        return likeness(mask, matches, rows, self.graph.links_of(rows))
 
     def _check(self, query: NDArray[np.float32], top_k: int) -> None:
         if query.shape != (self.dimension,) or query.dtype != np.float32 or top_k < 1:

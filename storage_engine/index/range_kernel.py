@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from storage_engine.index import walk_table as field
 from storage_engine.index.code_kernel import (
     BLUR,
     CONSTANT,
@@ -19,20 +20,9 @@ from storage_engine.index.code_kernel import (
     code_product,
     round_query,
 )
-from storage_engine.index.scan_kernel import AHEAD, UNBOUNDED, score_kept
-from storage_engine.index.walk_kernel import (
-    CODE_LOW,
-    CODE_QUERY,
-    CODE_ROWS,
-    CODE_STEP,
-    CODE_STRIDE,
-    CODE_TERMS,
-    DIMENSION,
-    METRIC,
-    NARROW,
-    WIDE,
-    fill_query,
-)
+from storage_engine.index.scan_kernel import AHEAD, score_kept
+from storage_engine.index.walk_kernel import fill_query
+from storage_engine.index.walk_table import UNBOUNDED
 from storage_engine.vectors.kernels import COSINE, L2, fetch_row
 from storage_engine.vectors.simd import compiled, load_f32, load_f64, load_i64, store_i64
 
@@ -47,11 +37,11 @@ def collect_within(table, rows, count, bounds, limit, kept):  # type: ignore[no-
     Args: ``rows`` is the address of int64 row numbers, or 0 for the first ``count`` rows; ``limit`` is a distance, or
     minus an inner product; ``kept`` has room for ``count`` numbers.
     """
-    codes = load_i64(table + 8 * CODE_ROWS)
-    stride = load_i64(table + 8 * CODE_STRIDE)
-    terms = load_i64(table + 8 * CODE_TERMS)
-    query = load_i64(table + 8 * CODE_QUERY)
-    euclidean = load_i64(table + 8 * METRIC) == L2
+    codes = load_i64(table + 8 * field.CODE_ROWS)
+    stride = load_i64(table + 8 * field.CODE_STRIDE)
+    terms = load_i64(table + 8 * field.CODE_TERMS)
+    query = load_i64(table + 8 * field.CODE_QUERY)
+    euclidean = load_i64(table + 8 * field.METRIC) == L2
     factor = np.float64(load_f32(query - 4))
     constant = load_f64(bounds + 8 * CONSTANT)
     error = load_f64(bounds + 8 * ERROR)
@@ -87,13 +77,13 @@ def scan_within(parameters, query, rows, count, limit, bounds, kept, scores):  #
     :func:`storage_engine.index.scan_kernel.scan`.
     """
     table = parameters.ctypes.data
-    narrow = load_i64(table + 8 * NARROW)
-    dimension = load_i64(table + 8 * DIMENSION)
-    metric = load_i64(table + 8 * METRIC)
-    low = load_i64(table + 8 * CODE_LOW)
-    step = load_i64(table + 8 * CODE_STEP)
-    rounded = load_i64(table + 8 * CODE_QUERY)
-    fill_query(query.ctypes.data, narrow, load_i64(table + 8 * WIDE), dimension)
+    narrow = load_i64(table + 8 * field.NARROW)
+    dimension = load_i64(table + 8 * field.DIMENSION)
+    metric = load_i64(table + 8 * field.METRIC)
+    low = load_i64(table + 8 * field.CODE_LOW)
+    step = load_i64(table + 8 * field.CODE_STEP)
+    rounded = load_i64(table + 8 * field.CODE_QUERY)
+    fill_query(query.ctypes.data, narrow, load_i64(table + 8 * field.WIDE), dimension)
     round_query(narrow, low, step, dimension, metric == L2, rounded)
     if not code_bounds(narrow, low, step, dimension, metric == L2, metric == COSINE, rounded, bounds):
         return UNBOUNDED

@@ -7,26 +7,20 @@ does the same for anything that can search a graph.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_engine.index.nearest import Piece, Wish, gave_up, nearest, nearest_many, plan, widened
-from storage_engine.index.planner import Choice, Strategy, breadth, choose_through, expected_cost, least_cost
+from storage_engine.index.nearest import Piece, Wish, gave_up, nearest, nearest_many, plan, rows_of, widened
+from storage_engine.index.planner import Choice, Strategy, breadth, choose_through, least_cost
+from storage_engine.index.walk_table import AGAINST, GAVE_UP, ROWS_FOUND, UNBOUNDED, UNCONFIRMED
 
 if TYPE_CHECKING:
     from storage_engine.index.filter_graph import Passage
     from storage_engine.index.nearest import Nearest
     from storage_engine.index.scratch import Plan
-    from storage_engine.index.walker import Walker
-
-ROWS = 0xFFFFFFFF
-GAVE_UP, AGAINST, UNCONFIRMED = 1 << 32, 1 << 33, 1 << 34
-"""What stands beside the number of rows in an outcome; as in walk_kernel, which this module does not load."""
-
-UNUSABLE, UNBOUNDED = -1, -2
-_SAMPLED = 256  # rows whose links tell how a filter lies to the vectors
 
 
 class Answer(NamedTuple):
@@ -126,7 +120,7 @@ class Road:
     ) -> Answer:
         """The answer after a walk, whatever came of it; arguments as :meth:`Walker.walk_once` returned them."""
         against = bool(outcome & AGAINST)
-        if outcome & GAVE_UP or outcome & ROWS < self.top_k:
+        if outcome & GAVE_UP or outcome & ROWS_FOUND < self.top_k:
             return self.compared(query, scores.itemsize == 8, gave_up(self._choice, against, met, matched))
         reason = widened(self._choice, met, matched) if against else self.reason
         read = positions if outcome & UNCONFIRMED else positions[:0]
@@ -163,31 +157,19 @@ def _by_values(piece: Piece, wish: Wish, choice: Choice) -> tuple[Choice, Passag
     walker = None if piece.walker is None else piece.walker.compiled
     if walker is None or piece.mask is None or wish.exact or wish.recall == 1:
         return choice, None
-    best, through, cost = choice, None, choice.cost
+    best, through, cost, over = choice, None, choice.cost, rows_of(piece)
     for graphs in piece.filters():
         wanted = breadth(wish.top_k, wish.ef, wish.recall, graphs.graph.calibration)
-        if wanted is None or least_cost(wanted, walker.coded) >= cost:
+        if wanted is None or least_cost(over, wanted) >= cost:
             continue  # no promise can be kept by such walks, or none can be cheaper
         passage = graphs.passage(piece.mask)
         if passage.rows == graphs.graph.rows:
             continue  # every value is let through
-        if best is choice and choice.strategy == "masked_graph":
-            cost = expected_cost(choice, piece.matches, graphs.graph.rows, _likeness(walker, piece.mask))
-        other = choose_through(
-            graphs.column, passage.values, passage.rows, piece.matches, wish.top_k, wanted, walker.coded
-        )
+        passed = replace(over, rows=passage.rows)
+        other = choose_through(graphs.column, passage.values, passed, wish.top_k, wanted)
         if other.budget and other.cost < cost:
             best, through, cost = other, passage, other.cost
     return best, through
-
-
-def _likeness(walker: Walker, mask: NDArray[np.bool_]) -> float:
-    """Of the links of rows that do not match, the share that leads to matching rows, by what chance would give."""
-    links = walker.graph.links
-    rows = np.arange(0, mask.shape[0], max(1, mask.shape[0] // _SAMPLED))
-    reached = links[rows[~mask[rows]]].ravel()
-    reached = reached[reached >= 0]
-    return float(mask[reached].mean() / mask[rows].mean()) if reached.size and mask[rows].any() else 1.0
 
 
 def _answer(one: Nearest, wide: bool) -> Answer:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from storage_engine.index import walk_table as field
 from storage_engine.index.code_kernel import (
     BLUR,
     CONSTANT,
@@ -23,42 +24,14 @@ from storage_engine.index.code_kernel import (
     code_product,
     round_query,
 )
-from storage_engine.index.walk_kernel import (
-    BASE,
-    BOUNDS_AT,
-    CODE_LOW,
-    CODE_QUERY,
-    CODE_ROWS,
-    CODE_STEP,
-    CODE_STRIDE,
-    CODE_TERMS,
-    DIMENSION,
-    ELEMENT,
-    ENDS,
-    KEPT,
-    METRIC,
-    NARROW,
-    NEAR,
-    NORMS,
-    OF_CHOSEN,
-    OF_CONFIRMED,
-    OF_COUNT,
-    OF_TOP_K,
-    SCRATCH,
-    STRIDE,
-    UNCONFIRMED,
-    UNUSABLE,
-    WIDE,
-    all_confirmed,
-    fill_query,
-)
+from storage_engine.index.walk_kernel import all_confirmed, fill_query
+from storage_engine.index.walk_table import UNBOUNDED, UNCONFIRMED, UNUSABLE
 from storage_engine.vectors.kernels import COSINE, L2, fetch_row, final_score, query_length
 from storage_engine.vectors.simd import compiled, load_f32, load_f64, load_i64, store_f64, store_i64
 from storage_engine.vectors.widening import widened
 
 AHEAD = 8  # rows of codes that are asked for before they are compared, where they do not follow one another
 _ABOVE = 1.0 + 1e-11  # more than the relative rounding of a final distance and of the comparison itself
-UNBOUNDED = -2  # beside walk_kernel.UNUSABLE
 
 
 @compiled
@@ -87,11 +60,11 @@ def collect(table, rows, count, bounds, heap, top_k, kept, near):  # type: ignor
     Args: ``rows`` is the address of int64 row numbers, or 0 for the first ``count`` rows; ``heap`` has room for
     ``top_k`` float64, ``kept`` and ``near`` for ``count`` numbers each.
     """
-    codes = load_i64(table + 8 * CODE_ROWS)
-    stride = load_i64(table + 8 * CODE_STRIDE)
-    terms = load_i64(table + 8 * CODE_TERMS)
-    query = load_i64(table + 8 * CODE_QUERY)
-    euclidean = load_i64(table + 8 * METRIC) == L2
+    codes = load_i64(table + 8 * field.CODE_ROWS)
+    stride = load_i64(table + 8 * field.CODE_STRIDE)
+    terms = load_i64(table + 8 * field.CODE_TERMS)
+    query = load_i64(table + 8 * field.CODE_QUERY)
+    euclidean = load_i64(table + 8 * field.METRIC) == L2
     factor = np.float64(load_f32(query - 4))
     constant = load_f64(bounds + 8 * CONSTANT)
     error = load_f64(bounds + 8 * ERROR)
@@ -144,15 +117,15 @@ def collect(table, rows, count, bounds, heap, top_k, kept, near):  # type: ignor
 @compiled
 def score_kept(table, kept, count, scores):  # type: ignore[no-untyped-def]
     """Write final scores, negated unless they are distances, of the kept rows to ``scores``."""
-    element = load_i64(table + 8 * ELEMENT)
-    narrow = load_i64(table + 8 * NARROW)
-    base = load_i64(table + 8 * BASE)
-    stride = load_i64(table + 8 * STRIDE)
-    norms = load_i64(table + 8 * NORMS)
-    wide = load_i64(table + 8 * WIDE)
-    scratch = load_i64(table + 8 * SCRATCH)
-    dimension = load_i64(table + 8 * DIMENSION)
-    metric = load_i64(table + 8 * METRIC)
+    element = load_i64(table + 8 * field.ELEMENT)
+    narrow = load_i64(table + 8 * field.NARROW)
+    base = load_i64(table + 8 * field.BASE)
+    stride = load_i64(table + 8 * field.STRIDE)
+    norms = load_i64(table + 8 * field.NORMS)
+    wide = load_i64(table + 8 * field.WIDE)
+    scratch = load_i64(table + 8 * field.SCRATCH)
+    dimension = load_i64(table + 8 * field.DIMENSION)
+    metric = load_i64(table + 8 * field.METRIC)
     length = query_length(narrow, wide, scratch, dimension) if metric == COSINE else 1.0
     sign = 1.0 if metric == L2 else -1.0
     for i in range(count):
@@ -195,25 +168,25 @@ def scan(table, plan, query):  # type: ignore[no-untyped-def]
     They stand at ``KEPT``, their scores at ``NEAR``. Returns how many were scored; ``UNUSABLE``, or ``UNBOUNDED`` where
     the numbers are too large for intervals; nothing was compared then.
     """
-    narrow = load_i64(table + 8 * NARROW)
-    dimension = load_i64(table + 8 * DIMENSION)
-    metric = load_i64(table + 8 * METRIC)
-    low = load_i64(table + 8 * CODE_LOW)
-    step = load_i64(table + 8 * CODE_STEP)
-    rounded = load_i64(table + 8 * CODE_QUERY)
-    bounds = load_i64(table + 8 * BOUNDS_AT)
-    kept = load_i64(table + 8 * KEPT)
-    scores = load_i64(table + 8 * NEAR)
-    usable = fill_query(query, narrow, load_i64(table + 8 * WIDE), dimension)
+    narrow = load_i64(table + 8 * field.NARROW)
+    dimension = load_i64(table + 8 * field.DIMENSION)
+    metric = load_i64(table + 8 * field.METRIC)
+    low = load_i64(table + 8 * field.CODE_LOW)
+    step = load_i64(table + 8 * field.CODE_STEP)
+    rounded = load_i64(table + 8 * field.CODE_QUERY)
+    bounds = load_i64(table + 8 * field.BOUNDS_AT)
+    kept = load_i64(table + 8 * field.KEPT)
+    scores = load_i64(table + 8 * field.NEAR)
+    usable = fill_query(query, narrow, load_i64(table + 8 * field.WIDE), dimension)
     if usable == 0 or (usable == 1 and metric == COSINE):
         return UNUSABLE
     round_query(narrow, low, step, dimension, metric == L2, rounded)
     if not code_bounds(narrow, low, step, dimension, metric == L2, metric == COSINE, rounded, bounds):
         return UNBOUNDED
-    rows = load_i64(plan + 8 * OF_CHOSEN)
-    count = load_i64(plan + 8 * OF_COUNT)
-    top_k = load_i64(plan + 8 * OF_TOP_K)
-    found = collect(table, rows, count, bounds, load_i64(table + 8 * ENDS), top_k, kept, scores)
+    rows = load_i64(plan + 8 * field.OF_CHOSEN)
+    count = load_i64(plan + 8 * field.OF_COUNT)
+    top_k = load_i64(plan + 8 * field.OF_TOP_K)
+    found = collect(table, rows, count, bounds, load_i64(table + 8 * field.ENDS), top_k, kept, scores)
     score_kept(table, kept, found, scores)
     order_scored(scores, kept, found)
     if metric != L2:
@@ -232,12 +205,12 @@ def scan_one(table, plan, query, positions, scores):  # type: ignore[no-untyped-
     found = scan(table, plan, query)
     if found < 0:
         return found
-    rows = load_i64(table + 8 * KEPT)
-    values = load_i64(table + 8 * NEAR)
-    for i in range(load_i64(plan + 8 * OF_TOP_K)):
+    rows = load_i64(table + 8 * field.KEPT)
+    values = load_i64(table + 8 * field.NEAR)
+    for i in range(load_i64(plan + 8 * field.OF_TOP_K)):
         positions[i] = load_i64(rows + 8 * i)
         scores[i] = load_f64(values + 8 * i)
-    if not all_confirmed(load_i64(plan + 8 * OF_CONFIRMED), rows, found):
+    if not all_confirmed(load_i64(plan + 8 * field.OF_CONFIRMED), rows, found):
         return found | UNCONFIRMED
     return found
 
@@ -245,6 +218,6 @@ def scan_one(table, plan, query, positions, scores):  # type: ignore[no-untyped-
 @compiled
 def scan_many(table, plan, queries, first, last, positions, scores, outcomes):  # type: ignore[no-untyped-def]
     """The comparisons of queries ``first`` … ``last - 1``, one after the other; ``outcomes`` (m, 4) as for walks."""
-    dimension = load_i64(table + 8 * DIMENSION)
+    dimension = load_i64(table + 8 * field.DIMENSION)
     for i in range(first, last):
         outcomes[i, 0] = scan_one(table, plan, queries + 4 * dimension * i, positions[i], scores[i])

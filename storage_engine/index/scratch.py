@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_engine.index import walk_kernel as kernel
+from storage_engine.index import walk_table as field
 from storage_engine.index.code_kernel import BOUNDS
-from storage_engine.index.planner import TOGETHER
+from storage_engine.index.walk_rules import TOGETHER
 from storage_engine.vectors.kernels import QueryBlock
 
 
@@ -15,7 +15,7 @@ class Plan:
     """How a walk or a comparison goes: everything but the query, worked out once for many of them. Immutable.
 
     Args:
-        numbers: int64 of shape (``PLAN``,), see :mod:`storage_engine.index.walk_kernel`.
+        numbers: int64 of shape (``PLAN``,), see :mod:`storage_engine.index.walk_table`.
         holds: What the addresses among the numbers point into, kept alive.
 
     Attributes:
@@ -34,11 +34,11 @@ class Plan:
         self.numbers = numbers
         self.holds = holds
         self.address = int(numbers.ctypes.data)
-        self.top_k = int(numbers[kernel.OF_TOP_K])
-        self.candidates = int(max(numbers[kernel.OF_EF], numbers[kernel.OF_WIDER]))
+        self.top_k = int(numbers[field.OF_TOP_K])
+        self.candidates = int(max(numbers[field.OF_EF], numbers[field.OF_WIDER]))
         self.waiting = waiting
-        self.width = int(numbers[kernel.OF_WIDTH] + numbers[kernel.OF_MORE_WIDTH])
-        self.count = int(numbers[kernel.OF_COUNT])
+        self.width = int(numbers[field.OF_WIDTH] + numbers[field.OF_MORE_WIDTH])
+        self.count = int(numbers[field.OF_COUNT])
 
 
 class Scratch:
@@ -83,42 +83,42 @@ class Scratch:
         self.capacity = self.waiting = self.room = self.best = 0
         self.scores = np.empty(0, np.float64)
         self.kept, self.near, self.ends = np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.float64)
-        if own[kernel.CODE_ROWS]:
-            rounded = np.zeros(32 + int(own[kernel.CODE_STRIDE]), np.int16)  # 64 bytes in front hold the factor
-            own[kernel.CODE_QUERY] = rounded.ctypes.data + 64
+        if own[field.CODE_ROWS]:
+            rounded = np.zeros(32 + int(own[field.CODE_STRIDE]), np.int16)  # 64 bytes in front hold the factor
+            own[field.CODE_QUERY] = rounded.ctypes.data + 64
             self._holds["rounded"] = rounded
-        own[kernel.ROWS] = rows
-        own[kernel.NARROW] = self.block.narrow_address
-        own[kernel.WIDE] = self.block.wide_address
-        own[kernel.SCRATCH] = self.block.scratch.ctypes.data
-        own[kernel.SEEN] = self.seen.ctypes.data
-        own[kernel.BOUNDS_AT] = self.bounds.ctypes.data
+        own[field.ROWS] = rows
+        own[field.NARROW] = self.block.narrow_address
+        own[field.WIDE] = self.block.wide_address
+        own[field.SCRATCH] = self.block.scratch.ctypes.data
+        own[field.SEEN] = self.seen.ctypes.data
+        own[field.BOUNDS_AT] = self.bounds.ctypes.data
 
     @property
     def epoch(self) -> int:
         """By what number the rows of the last search are marked as seen."""
-        return int(self.parameters[kernel.EPOCH])
+        return int(self.parameters[field.EPOCH])
 
     def make_room_to_walk(self, candidates: int, waiting: int, width: int) -> None:
         """Buffers for so many candidates, for the rows that wait to be expanded under a mask, and for neighbours."""
         own = self.parameters
         if width > self.width:
             unseen, fresh = np.empty(TOGETHER * width + 1, np.int32), np.empty(TOGETHER * width + 1, np.int64)
-            own[kernel.UNSEEN] = unseen.ctypes.data
-            own[kernel.FRESH] = fresh.ctypes.data
+            own[field.UNSEEN] = unseen.ctypes.data
+            own[field.FRESH] = fresh.ctypes.data
             self._holds["neighbours"] = (unseen, fresh)
             self.width = width
         if candidates > self.capacity:
             keys = np.empty((-(-candidates // 8) + 2) * 8, np.int64)
             positions, self.scores = np.empty(candidates, np.int64), np.empty(candidates, np.float64)
-            own[kernel.KEYS] = keys.ctypes.data + 64
-            own[kernel.POSITIONS] = positions.ctypes.data
-            own[kernel.SCORES] = self.scores.ctypes.data
+            own[field.KEYS] = keys.ctypes.data + 64
+            own[field.POSITIONS] = positions.ctypes.data
+            own[field.SCORES] = self.scores.ctypes.data
             self._holds["candidates"] = (keys, positions)
             self.capacity = candidates
         if waiting > self.waiting:
             heap = np.empty(waiting, np.int64)
-            own[kernel.HEAP] = heap.ctypes.data
+            own[field.HEAP] = heap.ctypes.data
             self._holds["heap"] = heap
             self.waiting = waiting
 
@@ -127,10 +127,10 @@ class Scratch:
         own = self.parameters
         if count > self.room:
             self.kept, self.near = np.empty(count, np.int64), np.empty(count, np.float64)
-            own[kernel.KEPT] = self.kept.ctypes.data
-            own[kernel.NEAR] = self.near.ctypes.data
+            own[field.KEPT] = self.kept.ctypes.data
+            own[field.NEAR] = self.near.ctypes.data
             self.room = count
         if top_k > self.best:
             self.best = top_k
             self.ends = np.empty(top_k, np.float64)
-            own[kernel.ENDS] = self.ends.ctypes.data
+            own[field.ENDS] = self.ends.ctypes.data

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from storage_engine import compiled_code
 from storage_engine.index.graph import Graph
-from storage_engine.index.walks import GraphSearch
+from storage_engine.index.graph_search import GraphSearch
 from storage_engine.schema import Metric
 from storage_engine.vectors.types import StoredVectors
 

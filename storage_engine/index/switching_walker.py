@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from storage_engine import compiled_code
 from storage_engine.errors import DamagedError, DatabaseError
+from storage_engine.index.graph_search import GraphFacts
 from storage_engine.index.portable_walk import PortableWalker
-from storage_engine.index.walks import GraphFacts, Scan, Walk
+from storage_engine.index.walks import Scan, Walk
 from storage_engine.vectors.distance import EMPTY, Ranked
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _SECONDS_A_CODE = 1.5e-9  # comparing all rows: 50 to 70 ms for 60,000 × 784
 
 
 class SwitchingWalker:
-    """See :class:`storage_engine.index.walks.GraphSearch`. Safe to use from several threads.
+    """See :class:`storage_engine.index.graph_search.GraphSearch`. Safe to use from several threads.
 
     The searches are attributes, replaced when compiled code takes over: a call costs no more than one of its own.
 
@@ -48,6 +49,7 @@ class SwitchingWalker:
         "coded",
         "compiled",
         "graph",
+        "likeness",
         "metric",
         "scan",
         "scan_within",
@@ -112,6 +114,7 @@ class SwitchingWalker:
         self.scan_within: Callable[..., Ranked | None]
         self.search, self.search_many = searches.search, searches.search_many
         self.scan, self.scan_within = searches.scan, searches.scan_within
+        self.likeness: Callable[[NDArray[np.bool_], int], float] = searches.likeness
 
 
 class _UntilThen:
@@ -165,6 +168,17 @@ class _UntilThen:
                 self._give_up(error)
                 return None
 
+    def likeness(self, mask: NDArray[np.bool_], matches: int) -> float:
+        owner = self._switched(0.0)
+        if owner is not None:
+            return owner.likeness(mask, matches)
+        with compiled_code.measured():
+            try:
+                return self._portable.likeness(mask, matches)
+            except DamagedError as error:
+                self._give_up(error)
+                return 1.0
+
     def _switched(self, seconds: float) -> SwitchingWalker | None:
         owner = self._owner()
         return owner if owner is not None and owner.has_switched(seconds) else None
@@ -193,6 +207,9 @@ class _Damaged:
 
     def scan_within(self, *_: object) -> Ranked | None:
         return None
+
+    def likeness(self, *_: object) -> float:
+        return 1.0
 
 
 _DAMAGED = _Damaged()

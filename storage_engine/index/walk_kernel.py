@@ -11,17 +11,29 @@ follows beside their links those of the graph of all rows, as far as they lead t
 The same loops run over float32 rows or over codes (:mod:`storage_engine.index.codes`); the best rows are scored in
 float64 from the float32 rows either way.
 
-A kernel takes one array of addresses and sizes, filled by :class:`storage_engine.index.walker.Walker`; the positions
-in it are the constants below, and ``table`` is its address. What a search is to be like is a shorter array of its own,
-worked out once for many searches (:class:`storage_engine.index.scratch.Plan`); ``OF_…`` are positions in it.
+``table`` is the address of the array that :mod:`storage_engine.index.walk_table` describes.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from storage_engine.index import walk_table as field
 from storage_engine.index.code_kernel import code_value, round_query
-from storage_engine.index.planner import TOGETHER
+from storage_engine.index.key_kernel import insert, key_of, pop, push
+from storage_engine.index.walk_rules import TOGETHER
+from storage_engine.index.walk_table import (
+    AGAINST,
+    AHEAD,
+    CODED,
+    EPOCHS,
+    GAVE_UP,
+    LEAST,
+    NONE,
+    ROW_BITS,
+    UNCONFIRMED,
+    UNUSABLE,
+)
 from storage_engine.vectors.kernels import (
     COSINE,
     L2,
@@ -34,7 +46,6 @@ from storage_engine.vectors.kernels import (
 from storage_engine.vectors.simd import (
     bits_of,
     compiled,
-    insert_key_in_block,
     load_f32,
     load_f64,
     load_i32,
@@ -49,29 +60,6 @@ from storage_engine.vectors.simd import (
     store_u16,
 )
 from storage_engine.vectors.widening import widened
-
-# fmt: off
-(BASE, STRIDE, NORMS, DIMENSION, METRIC, LINKS, WIDTH, UPPER, UPPER_WIDTH, FIRST_UPPER,
- NARROW, WIDE, SCRATCH, SEEN, EPOCH, KEYS, UNSEEN, FRESH, HEAP,
- EF, TOP_K, RESCORED, MASK, BUDGET, POSITIONS, SCORES, COMPARED,
- CODE_ROWS, CODE_STRIDE, CODE_TERMS, CODE_LOW, CODE_STEP, CODE_QUERY,
- PROBE, ENOUGH, WIDER, MET, MATCHED, ELEMENT, ROWS, BOUNDS_AT, ENDS, KEPT, NEAR, STARTS,
- MORE, MORE_WIDTH, COVER, PARAMETERS) = range(49)
-(OF_LINKS, OF_WIDTH, OF_UPPER, OF_UPPER_WIDTH, OF_FIRST_UPPER, OF_STARTS, OF_EF, OF_TOP_K, OF_RESCORED, OF_MASK,
- OF_BUDGET, OF_PROBE, OF_ENOUGH, OF_WIDER, OF_CONFIRMED, OF_CHOSEN, OF_COUNT,
- OF_MORE, OF_MORE_WIDTH, OF_COVER, PLAN) = range(21)
-# fmt: on
-
-NONE = np.int64(2**63 - 1)  # an empty place among the keys; odd, so it reads as a row already expanded
-LEAST = np.int64(-(2**63))
-ROW_BITS = np.int64(0xFFFFFFFF)
-CODED = 3  # the metric of a walk over codes: they know which one they stand for
-AHEAD = 8  # rows whose numbers are asked for before they are compared
-EPOCHS = 2**16 - 1
-UNUSABLE = -1  # instead of a number of rows: the query holds NaN or infinity, or is zero and has no direction
-GAVE_UP = 1 << 32  # beside a number of rows: the budget ended the walk
-AGAINST = 1 << 33  # the walk was against its filter
-UNCONFIRMED = 1 << 34  # a row of the answer lies in a block that nobody has checked yet
 
 
 @compiled
@@ -89,22 +77,6 @@ def row_value(row, base, stride, norms, narrow, dimension, metric):  # type: ign
     if metric == COSINE:
         return product / load_f32(norms + 4 * row)
     return product
-
-
-@compiled
-def key_of(value, row):  # type: ignore[no-untyped-def]
-    """The packed key: its order as int64 is that of (value, row)."""
-    bits = bits_of(value)
-    if bits < 0:
-        bits ^= np.int32(0x7FFFFFFF)
-    return (np.int64(bits) << 32) | (np.int64(row) << 1)
-
-
-@compiled
-def insert(keys, blocks, key):  # type: ignore[no-untyped-def]
-    """Insert a key into the ascending 8·blocks keys at an address; the largest falls off."""
-    for block in range(blocks - 1, -1, -1):
-        insert_key_in_block(keys + 64 * block, key)
 
 
 @compiled
@@ -156,9 +128,9 @@ def descend(table, start, base, stride, norms, narrow, dimension, metric):  # ty
 
     Args: ``start`` is the address of two int64, a row and its level.
     """
-    width = load_i64(table + 8 * UPPER_WIDTH)
-    upper = load_i64(table + 8 * UPPER)
-    first = load_i64(table + 8 * FIRST_UPPER)
+    width = load_i64(table + 8 * field.UPPER_WIDTH)
+    upper = load_i64(table + 8 * field.UPPER)
+    first = load_i64(table + 8 * field.FIRST_UPPER)
     current = load_i64(start)
     value = row_value(current, base, stride, norms, narrow, dimension, metric)
     compared = 1
@@ -191,19 +163,19 @@ def walk_all(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - a loop
 ):
     """Level 0 without a mask; leaves the best rows in the keys and returns the rows compared."""
     # long: the loop shares a dozen addresses, and passing them on would cost more than it shows
-    links = load_i64(table + 8 * LINKS)
-    width = load_i64(table + 8 * WIDTH)
-    seen = load_i64(table + 8 * SEEN)
-    epoch = np.uint16(load_i64(table + 8 * EPOCH))
-    unseen = load_i64(table + 8 * UNSEEN)
-    fresh = load_i64(table + 8 * FRESH)
-    keys = load_i64(table + 8 * KEYS)
-    ef = load_i64(table + 8 * EF)
+    links = load_i64(table + 8 * field.LINKS)
+    width = load_i64(table + 8 * field.WIDTH)
+    seen = load_i64(table + 8 * field.SEEN)
+    epoch = np.uint16(load_i64(table + 8 * field.EPOCH))
+    unseen = load_i64(table + 8 * field.UNSEEN)
+    fresh = load_i64(table + 8 * field.FRESH)
+    keys = load_i64(table + 8 * field.KEYS)
+    ef = load_i64(table + 8 * field.EF)
     blocks = (ef + 7) >> 3
-    starts = load_i64(table + 8 * STARTS)
-    more = load_i64(table + 8 * MORE)
-    more_width = load_i64(table + 8 * MORE_WIDTH)
-    cover = load_i64(table + 8 * COVER)
+    starts = load_i64(table + 8 * field.STARTS)
+    more = load_i64(table + 8 * field.MORE)
+    more_width = load_i64(table + 8 * field.MORE_WIDTH)
+    cover = load_i64(table + 8 * field.COVER)
     compared = 0
     for i in range(load_i64(starts)):
         row, value, met = descend(table, starts + 8 + 16 * i, base, stride, norms, narrow, dimension, metric)
@@ -255,43 +227,6 @@ def walk_all(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - a loop
 
 
 @compiled
-def push(heap, size, key):  # type: ignore[no-untyped-def]
-    """Add a key to the binary min-heap of ``size`` keys at an address."""
-    place = size
-    while place > 0:
-        parent = (place - 1) >> 1
-        above = load_i64(heap + 8 * parent)
-        if above <= key:
-            break
-        store_i64(heap + 8 * place, above)
-        place = parent
-    store_i64(heap + 8 * place, key)
-
-
-@compiled
-def pop(heap, size):  # type: ignore[no-untyped-def]
-    """Remove the least key of the heap and return it."""
-    least = load_i64(heap)
-    last = load_i64(heap + 8 * (size - 1))
-    size -= 1
-    place = 0
-    while True:
-        child = 2 * place + 1
-        if child >= size:
-            break
-        key = load_i64(heap + 8 * child)
-        if child + 1 < size and load_i64(heap + 8 * (child + 1)) < key:
-            child += 1
-            key = load_i64(heap + 8 * child)
-        if key >= last:
-            break
-        store_i64(heap + 8 * place, key)
-        place = child
-    store_i64(heap + 8 * place, last)
-    return least
-
-
-@compiled
 def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - as above
     table, base, stride, norms, narrow, dimension, metric
 ):
@@ -303,27 +238,27 @@ def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - as 
     the rows met until then (all, if the walk was shorter) and the matching ones among them.
     """
     # long: as above
-    links = load_i64(table + 8 * LINKS)
-    width = load_i64(table + 8 * WIDTH)
-    seen = load_i64(table + 8 * SEEN)
-    epoch = np.uint16(load_i64(table + 8 * EPOCH))
-    unseen = load_i64(table + 8 * UNSEEN)
-    fresh = load_i64(table + 8 * FRESH)
-    keys = load_i64(table + 8 * KEYS)
-    heap = load_i64(table + 8 * HEAP)
-    mask = load_i64(table + 8 * MASK)
-    budget = load_i64(table + 8 * BUDGET)
-    ef = load_i64(table + 8 * EF)
+    links = load_i64(table + 8 * field.LINKS)
+    width = load_i64(table + 8 * field.WIDTH)
+    seen = load_i64(table + 8 * field.SEEN)
+    epoch = np.uint16(load_i64(table + 8 * field.EPOCH))
+    unseen = load_i64(table + 8 * field.UNSEEN)
+    fresh = load_i64(table + 8 * field.FRESH)
+    keys = load_i64(table + 8 * field.KEYS)
+    heap = load_i64(table + 8 * field.HEAP)
+    mask = load_i64(table + 8 * field.MASK)
+    budget = load_i64(table + 8 * field.BUDGET)
+    ef = load_i64(table + 8 * field.EF)
     blocks = (ef + 7) >> 3
-    probe = load_i64(table + 8 * PROBE)
+    probe = load_i64(table + 8 * field.PROBE)
     met = 0
     matched = 0
     compared = 0
     size = 0
-    starts = load_i64(table + 8 * STARTS)
-    more = load_i64(table + 8 * MORE)
-    more_width = load_i64(table + 8 * MORE_WIDTH)
-    cover = load_i64(table + 8 * COVER)
+    starts = load_i64(table + 8 * field.STARTS)
+    more = load_i64(table + 8 * field.MORE)
+    more_width = load_i64(table + 8 * field.MORE_WIDTH)
+    cover = load_i64(table + 8 * field.COVER)
     for i in range(load_i64(starts)):
         row, value, reached = descend(table, starts + 8 + 16 * i, base, stride, norms, narrow, dimension, metric)
         compared += reached
@@ -336,14 +271,14 @@ def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - as 
     while size > 0:
         if met >= probe:
             probe = NONE
-            store_i64(table + 8 * MET, met)
-            store_i64(table + 8 * MATCHED, matched)
-            if matched < load_i64(table + 8 * ENOUGH):
-                if load_i64(table + 8 * WIDER) == 0:
+            store_i64(table + 8 * field.MET, met)
+            store_i64(table + 8 * field.MATCHED, matched)
+            if matched < load_i64(table + 8 * field.ENOUGH):
+                if load_i64(table + 8 * field.WIDER) == 0:
                     return budget + 1
-                ef = max(ef, load_i64(table + 8 * WIDER))
+                ef = max(ef, load_i64(table + 8 * field.WIDER))
                 blocks = (ef + 7) >> 3
-                store_i64(table + 8 * EF, ef)
+                store_i64(table + 8 * field.EF, ef)
         worst = load_i64(keys + 8 * (ef - 1))
         count = 0
         taken = 0
@@ -376,21 +311,21 @@ def walk_masked(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - as 
                     insert(keys, blocks, key)
                     worst = load_i64(keys + 8 * (ef - 1))
     if probe != NONE:
-        store_i64(table + 8 * MET, met)
-        store_i64(table + 8 * MATCHED, matched)
+        store_i64(table + 8 * field.MET, met)
+        store_i64(table + 8 * field.MATCHED, matched)
     return compared
 
 
 @compiled
 def report(table, found, base, stride, norms, dimension, metric):  # type: ignore[no-untyped-def]
     """Score the best ``found`` keys in float64, order them by (score, row), write them out."""
-    keys = load_i64(table + 8 * KEYS)
-    wide = load_i64(table + 8 * WIDE)
-    scratch = load_i64(table + 8 * SCRATCH)
-    narrow = load_i64(table + 8 * NARROW)
-    element = load_i64(table + 8 * ELEMENT)
-    positions = load_i64(table + 8 * POSITIONS)
-    scores = load_i64(table + 8 * SCORES)
+    keys = load_i64(table + 8 * field.KEYS)
+    wide = load_i64(table + 8 * field.WIDE)
+    scratch = load_i64(table + 8 * field.SCRATCH)
+    narrow = load_i64(table + 8 * field.NARROW)
+    element = load_i64(table + 8 * field.ELEMENT)
+    positions = load_i64(table + 8 * field.POSITIONS)
+    scores = load_i64(table + 8 * field.SCORES)
     length = query_length(narrow, wide, scratch, dimension) if metric == COSINE else 1.0
     sign = 1.0 if metric == L2 else -1.0
     for i in range(found):
@@ -440,35 +375,35 @@ def fill_query(query, narrow, wide, dimension):  # type: ignore[no-untyped-def]
 @compiled
 def next_epoch(table):  # type: ignore[no-untyped-def]
     """A number for the visits of one more search; where all have been used, old visits are forgotten."""
-    epoch = load_i64(table + 8 * EPOCH) + 1
+    epoch = load_i64(table + 8 * field.EPOCH) + 1
     if epoch > EPOCHS:
-        seen = load_i64(table + 8 * SEEN)
-        for row in range(load_i64(table + 8 * ROWS)):
+        seen = load_i64(table + 8 * field.SEEN)
+        for row in range(load_i64(table + 8 * field.ROWS)):
             store_u16(seen + 2 * row, np.uint16(0))
         epoch = 1
-    store_i64(table + 8 * EPOCH, epoch)
+    store_i64(table + 8 * field.EPOCH, epoch)
 
 
 @compiled
 def adopt(table, plan):  # type: ignore[no-untyped-def]
     """Copy a plan into the table, from address to address."""
-    store_i64(table + 8 * LINKS, load_i64(plan + 8 * OF_LINKS))
-    store_i64(table + 8 * WIDTH, load_i64(plan + 8 * OF_WIDTH))
-    store_i64(table + 8 * UPPER, load_i64(plan + 8 * OF_UPPER))
-    store_i64(table + 8 * UPPER_WIDTH, load_i64(plan + 8 * OF_UPPER_WIDTH))
-    store_i64(table + 8 * FIRST_UPPER, load_i64(plan + 8 * OF_FIRST_UPPER))
-    store_i64(table + 8 * STARTS, load_i64(plan + 8 * OF_STARTS))
-    store_i64(table + 8 * EF, load_i64(plan + 8 * OF_EF))
-    store_i64(table + 8 * TOP_K, load_i64(plan + 8 * OF_TOP_K))
-    store_i64(table + 8 * RESCORED, load_i64(plan + 8 * OF_RESCORED))
-    store_i64(table + 8 * MASK, load_i64(plan + 8 * OF_MASK))
-    store_i64(table + 8 * BUDGET, load_i64(plan + 8 * OF_BUDGET))
-    store_i64(table + 8 * PROBE, load_i64(plan + 8 * OF_PROBE))
-    store_i64(table + 8 * ENOUGH, load_i64(plan + 8 * OF_ENOUGH))
-    store_i64(table + 8 * WIDER, load_i64(plan + 8 * OF_WIDER))
-    store_i64(table + 8 * MORE, load_i64(plan + 8 * OF_MORE))
-    store_i64(table + 8 * MORE_WIDTH, load_i64(plan + 8 * OF_MORE_WIDTH))
-    store_i64(table + 8 * COVER, load_i64(plan + 8 * OF_COVER))
+    store_i64(table + 8 * field.LINKS, load_i64(plan + 8 * field.OF_LINKS))
+    store_i64(table + 8 * field.WIDTH, load_i64(plan + 8 * field.OF_WIDTH))
+    store_i64(table + 8 * field.UPPER, load_i64(plan + 8 * field.OF_UPPER))
+    store_i64(table + 8 * field.UPPER_WIDTH, load_i64(plan + 8 * field.OF_UPPER_WIDTH))
+    store_i64(table + 8 * field.FIRST_UPPER, load_i64(plan + 8 * field.OF_FIRST_UPPER))
+    store_i64(table + 8 * field.STARTS, load_i64(plan + 8 * field.OF_STARTS))
+    store_i64(table + 8 * field.EF, load_i64(plan + 8 * field.OF_EF))
+    store_i64(table + 8 * field.TOP_K, load_i64(plan + 8 * field.OF_TOP_K))
+    store_i64(table + 8 * field.RESCORED, load_i64(plan + 8 * field.OF_RESCORED))
+    store_i64(table + 8 * field.MASK, load_i64(plan + 8 * field.OF_MASK))
+    store_i64(table + 8 * field.BUDGET, load_i64(plan + 8 * field.OF_BUDGET))
+    store_i64(table + 8 * field.PROBE, load_i64(plan + 8 * field.OF_PROBE))
+    store_i64(table + 8 * field.ENOUGH, load_i64(plan + 8 * field.OF_ENOUGH))
+    store_i64(table + 8 * field.WIDER, load_i64(plan + 8 * field.OF_WIDER))
+    store_i64(table + 8 * field.MORE, load_i64(plan + 8 * field.OF_MORE))
+    store_i64(table + 8 * field.MORE_WIDTH, load_i64(plan + 8 * field.OF_MORE_WIDTH))
+    store_i64(table + 8 * field.COVER, load_i64(plan + 8 * field.OF_COVER))
 
 
 @compiled
@@ -477,52 +412,52 @@ def walk(table, query):  # type: ignore[no-untyped-def]
 
     Returns how many rows were scored, at most ``RESCORED``, perhaps with ``GAVE_UP`` and ``AGAINST``; or ``UNUSABLE``.
     """
-    base = load_i64(table + 8 * BASE)
-    stride = load_i64(table + 8 * STRIDE)
-    norms = load_i64(table + 8 * NORMS)
-    narrow = load_i64(table + 8 * NARROW)
-    dimension = load_i64(table + 8 * DIMENSION)
-    metric = load_i64(table + 8 * METRIC)
-    keys = load_i64(table + 8 * KEYS)
-    ef = load_i64(table + 8 * EF)
-    usable = fill_query(query, narrow, load_i64(table + 8 * WIDE), dimension)
+    base = load_i64(table + 8 * field.BASE)
+    stride = load_i64(table + 8 * field.STRIDE)
+    norms = load_i64(table + 8 * field.NORMS)
+    narrow = load_i64(table + 8 * field.NARROW)
+    dimension = load_i64(table + 8 * field.DIMENSION)
+    metric = load_i64(table + 8 * field.METRIC)
+    keys = load_i64(table + 8 * field.KEYS)
+    ef = load_i64(table + 8 * field.EF)
+    usable = fill_query(query, narrow, load_i64(table + 8 * field.WIDE), dimension)
     if usable == 0 or (usable == 1 and metric == COSINE):
         return UNUSABLE
     next_epoch(table)
     store_i64(keys - 8, LEAST)
-    for j in range(((max(ef, load_i64(table + 8 * WIDER)) + 7) >> 3) * 8 + 8):
+    for j in range(((max(ef, load_i64(table + 8 * field.WIDER)) + 7) >> 3) * 8 + 8):
         store_i64(keys + 8 * j, NONE)
     rows = base
     width = stride
     terms = norms
     asked = narrow
     numbers = dimension
-    order = metric | load_i64(table + 8 * ELEMENT)
-    if load_i64(table + 8 * CODE_ROWS):  # walk over codes instead: the same loops with other addresses
-        rows = load_i64(table + 8 * CODE_ROWS)
-        width = load_i64(table + 8 * CODE_STRIDE)
-        terms = load_i64(table + 8 * CODE_TERMS)
-        asked = load_i64(table + 8 * CODE_QUERY)
+    order = metric | load_i64(table + 8 * field.ELEMENT)
+    if load_i64(table + 8 * field.CODE_ROWS):  # walk over codes instead: the same loops with other addresses
+        rows = load_i64(table + 8 * field.CODE_ROWS)
+        width = load_i64(table + 8 * field.CODE_STRIDE)
+        terms = load_i64(table + 8 * field.CODE_TERMS)
+        asked = load_i64(table + 8 * field.CODE_QUERY)
         numbers = width >> 2
         order = CODED
-        low = load_i64(table + 8 * CODE_LOW)
-        round_query(narrow, low, load_i64(table + 8 * CODE_STEP), dimension, metric == L2, asked)
+        low = load_i64(table + 8 * field.CODE_LOW)
+        round_query(narrow, low, load_i64(table + 8 * field.CODE_STEP), dimension, metric == L2, asked)
     flags = 0
-    if load_i64(table + 8 * MASK):
+    if load_i64(table + 8 * field.MASK):
         compared = walk_masked(table, rows, width, terms, asked, numbers, order)
-        if compared > load_i64(table + 8 * BUDGET):
+        if compared > load_i64(table + 8 * field.BUDGET):
             flags |= GAVE_UP
-        if load_i64(table + 8 * MET) >= load_i64(table + 8 * PROBE):
-            flags |= AGAINST if load_i64(table + 8 * MATCHED) < load_i64(table + 8 * ENOUGH) else 0
+        if load_i64(table + 8 * field.MET) >= load_i64(table + 8 * field.PROBE):
+            flags |= AGAINST if load_i64(table + 8 * field.MATCHED) < load_i64(table + 8 * field.ENOUGH) else 0
     else:
         compared = walk_all(table, rows, width, terms, asked, numbers, order)
-    ef = load_i64(table + 8 * EF)  # a masked walk may have raised it
+    ef = load_i64(table + 8 * field.EF)  # a masked walk may have raised it
     found = 0
     while found < ef and load_i64(keys + 8 * found) != NONE:
         found += 1
-    found = min(found, load_i64(table + 8 * RESCORED))
+    found = min(found, load_i64(table + 8 * field.RESCORED))
     report(table, found, base, stride, norms, dimension, metric)
-    store_i64(table + 8 * COMPARED, compared)
+    store_i64(table + 8 * field.COMPARED, compared)
     return found | flags
 
 
@@ -547,14 +482,14 @@ def walk_one(table, plan, query, positions, scores):  # type: ignore[no-untyped-
     outcome = walk(table, query)
     if outcome < 0:
         return outcome
-    found = min(outcome & 0xFFFFFFFF, load_i64(plan + 8 * OF_TOP_K))
-    rows = load_i64(table + 8 * POSITIONS)
-    values = load_i64(table + 8 * SCORES)
+    found = min(outcome & 0xFFFFFFFF, load_i64(plan + 8 * field.OF_TOP_K))
+    rows = load_i64(table + 8 * field.POSITIONS)
+    values = load_i64(table + 8 * field.SCORES)
     for i in range(found):
         positions[i] = load_i64(rows + 8 * i)
         scores[i] = load_f64(values + 8 * i)
     flags = outcome & (GAVE_UP | AGAINST)
-    if not all_confirmed(load_i64(plan + 8 * OF_CONFIRMED), rows, found):
+    if not all_confirmed(load_i64(plan + 8 * field.OF_CONFIRMED), rows, found):
         flags |= UNCONFIRMED
     return found | flags
 
@@ -566,9 +501,9 @@ def walk_many(table, plan, queries, first, last, positions, scores, outcomes):  
     Args: ``queries`` is the address of float32 (m, d); ``positions`` int64 and ``scores`` (m, k), k at least ``TOP_K``;
     ``outcomes`` int64 (m, 4): what :func:`walk_one` returns, ``COMPARED``, ``MET``, ``MATCHED``.
     """
-    dimension = load_i64(table + 8 * DIMENSION)
+    dimension = load_i64(table + 8 * field.DIMENSION)
     for i in range(first, last):
         outcomes[i, 0] = walk_one(table, plan, queries + 4 * dimension * i, positions[i], scores[i])
-        outcomes[i, 1] = load_i64(table + 8 * COMPARED)
-        outcomes[i, 2] = load_i64(table + 8 * MET)
-        outcomes[i, 3] = load_i64(table + 8 * MATCHED)
+        outcomes[i, 1] = load_i64(table + 8 * field.COMPARED)
+        outcomes[i, 2] = load_i64(table + 8 * field.MET)
+        outcomes[i, 3] = load_i64(table + 8 * field.MATCHED)

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from storage_engine.errors import InvalidArgumentError, InvalidVectorError
 from storage_engine.index import range_kernel, scan_kernel
 from storage_engine.index import walk_kernel as kernel
+from storage_engine.index import walk_table as field
 from storage_engine.index.codes import MIN_DIMENSION, Codes, CodeScale, terms_at
 from storage_engine.index.filter_graph import Passage
 from storage_engine.index.graph import Graph
-from storage_engine.index.planner import PROBE_ROWS
+from storage_engine.index.likeness import likeness, sampled_rows
 from storage_engine.index.portable_codes import encode_rows
 from storage_engine.index.scratch import Plan, Scratch
+from storage_engine.index.walk_rules import PROBE_ROWS, least_width, rows_scored
 from storage_engine.index.walks import Scan, Walk
 from storage_engine.metadata import texts
 from storage_engine.schema import Metric
@@ -32,8 +34,7 @@ from storage_engine.vectors.widening import ELEMENTS
 
 _IDLE_SCRATCH = 64  # buffers kept for the next searches; more threads at once than this allocate anew
 _NO_BUDGET = 2**62
-_ROWS = 0xFFFFFFFF
-_OUTCOME = np.array([kernel.COMPARED, kernel.MET, kernel.MATCHED])
+_OUTCOME = np.array([field.COMPARED, field.MET, field.MATCHED])
 
 
 class Walker:
@@ -71,29 +72,29 @@ class Walker:
         self._norms = None if norms is None else np.ascontiguousarray(norms, np.float32)
         self._vectors = vectors
         self._idle: deque[Scratch] = deque(maxlen=_IDLE_SCRATCH)
-        fixed = np.zeros(kernel.PARAMETERS, np.int64)
-        fixed[kernel.BASE] = vectors.ctypes.data
-        fixed[kernel.STRIDE] = vectors.strides[0]
-        fixed[kernel.ELEMENT] = ELEMENTS[type_of(vectors)]
-        fixed[kernel.NORMS] = 0 if self._norms is None else self._norms.ctypes.data
-        fixed[kernel.DIMENSION] = self.dimension
-        fixed[kernel.METRIC] = CODES[metric]
+        fixed = np.zeros(field.PARAMETERS, np.int64)
+        fixed[field.BASE] = vectors.ctypes.data
+        fixed[field.STRIDE] = vectors.strides[0]
+        fixed[field.ELEMENT] = ELEMENTS[type_of(vectors)]
+        fixed[field.NORMS] = 0 if self._norms is None else self._norms.ctypes.data
+        fixed[field.DIMENSION] = self.dimension
+        fixed[field.METRIC] = CODES[metric]
         self._starts = np.array([1, graph.entry, graph.max_level], np.int64)
-        plan = np.zeros(kernel.PLAN, np.int64)
-        plan[kernel.OF_LINKS] = self._links.ctypes.data
-        plan[kernel.OF_WIDTH] = graph.links.shape[1]
-        plan[kernel.OF_UPPER] = self._upper.ctypes.data
-        plan[kernel.OF_UPPER_WIDTH] = graph.upper.shape[1]
-        plan[kernel.OF_FIRST_UPPER] = graph.first_upper.ctypes.data
-        plan[kernel.OF_STARTS] = self._starts.ctypes.data
+        plan = np.zeros(field.PLAN, np.int64)
+        plan[field.OF_LINKS] = self._links.ctypes.data
+        plan[field.OF_WIDTH] = graph.links.shape[1]
+        plan[field.OF_UPPER] = self._upper.ctypes.data
+        plan[field.OF_UPPER_WIDTH] = graph.upper.shape[1]
+        plan[field.OF_FIRST_UPPER] = graph.first_upper.ctypes.data
+        plan[field.OF_STARTS] = self._starts.ctypes.data
         self._plan = plan
         codes = graph.codes
         if codes is not None:
-            fixed[kernel.CODE_ROWS] = codes.rows.ctypes.data
-            fixed[kernel.CODE_STRIDE] = codes.rows.strides[0]
-            fixed[kernel.CODE_TERMS] = terms_at(self.dimension)
-            fixed[kernel.CODE_LOW] = codes.low.ctypes.data
-            fixed[kernel.CODE_STEP] = codes.step.ctypes.data
+            fixed[field.CODE_ROWS] = codes.rows.ctypes.data
+            fixed[field.CODE_STRIDE] = codes.rows.strides[0]
+            fixed[field.CODE_TERMS] = terms_at(self.dimension)
+            fixed[field.CODE_LOW] = codes.low.ctypes.data
+            fixed[field.CODE_STEP] = codes.step.ctypes.data
         self._coded = codes is not None
         self._fixed = fixed
 
@@ -161,7 +162,7 @@ class Walker:
         ranked = Ranked(positions[:found], scratch.scores[:found].copy())
         compared, met, matched = scratch.parameters[_OUTCOME].tolist()
         self.give_back(scratch)
-        return Walk(ranked, bool(outcome & kernel.GAVE_UP), compared, met, matched)
+        return Walk(ranked, bool(outcome & field.GAVE_UP), compared, met, matched)
 
     def walk_plan(
         self,
@@ -188,30 +189,28 @@ class Walker:
             through: Walk through the graphs of these values instead of the one of all rows.
         """
         rows = self.graph.rows
-        # float32 may swap rows that are nearly as near, codes more: more are kept and scored than are wanted
-        scored = top_k + (max(10, top_k) if self._coded else max(6, top_k // 4))
-        kept = min(max(ef, scored if self._coded else top_k), rows)
+        kept = min(max(ef, least_width(top_k, self._coded)), rows)
         numbers = self._plan.copy()
         if through is not None:
             graph = through.graph.graph
-            numbers[kernel.OF_MORE] = numbers[kernel.OF_LINKS]
-            numbers[kernel.OF_MORE_WIDTH] = numbers[kernel.OF_WIDTH]
-            numbers[kernel.OF_COVER] = self._address(through.cover)
-            numbers[kernel.OF_LINKS] = graph.links.ctypes.data
-            numbers[kernel.OF_WIDTH] = graph.links.shape[1]
-            numbers[kernel.OF_UPPER] = graph.upper.ctypes.data
-            numbers[kernel.OF_UPPER_WIDTH] = graph.upper.shape[1]
-            numbers[kernel.OF_FIRST_UPPER] = graph.first_upper.ctypes.data
-            numbers[kernel.OF_STARTS] = through.starts.ctypes.data
-        numbers[kernel.OF_EF] = kept
-        numbers[kernel.OF_TOP_K] = min(top_k, rows)
-        numbers[kernel.OF_RESCORED] = scored
-        numbers[kernel.OF_MASK] = 0 if mask is None else self._address(mask)
-        numbers[kernel.OF_BUDGET] = _NO_BUDGET if budget is None else budget
-        numbers[kernel.OF_PROBE] = PROBE_ROWS if enough else _NO_BUDGET
-        numbers[kernel.OF_ENOUGH] = enough
-        numbers[kernel.OF_WIDER] = min(wider, rows) if wider > kept else wider and kept
-        numbers[kernel.OF_CONFIRMED] = 0 if confirmed is None else self._address(confirmed)
+            numbers[field.OF_MORE] = numbers[field.OF_LINKS]
+            numbers[field.OF_MORE_WIDTH] = numbers[field.OF_WIDTH]
+            numbers[field.OF_COVER] = self._address(through.cover)
+            numbers[field.OF_LINKS] = graph.links.ctypes.data
+            numbers[field.OF_WIDTH] = graph.links.shape[1]
+            numbers[field.OF_UPPER] = graph.upper.ctypes.data
+            numbers[field.OF_UPPER_WIDTH] = graph.upper.shape[1]
+            numbers[field.OF_FIRST_UPPER] = graph.first_upper.ctypes.data
+            numbers[field.OF_STARTS] = through.starts.ctypes.data
+        numbers[field.OF_EF] = kept
+        numbers[field.OF_TOP_K] = min(top_k, rows)
+        numbers[field.OF_RESCORED] = rows_scored(top_k, self._coded)
+        numbers[field.OF_MASK] = 0 if mask is None else self._address(mask)
+        numbers[field.OF_BUDGET] = _NO_BUDGET if budget is None else budget
+        numbers[field.OF_PROBE] = PROBE_ROWS if enough else _NO_BUDGET
+        numbers[field.OF_ENOUGH] = enough
+        numbers[field.OF_WIDER] = min(wider, rows) if wider > kept else wider and kept
+        numbers[field.OF_CONFIRMED] = 0 if confirmed is None else self._address(confirmed)
         waiting = 0 if mask is None else 1 + (rows if budget is None else min(budget, rows))
         return Plan(numbers, waiting, (mask, confirmed, through))
 
@@ -219,7 +218,7 @@ class Walker:
         self, top_k: int, rows: NDArray[np.int64] | None = None, confirmed: NDArray[np.bool_] | None = None
     ) -> Plan:
         """How a comparison goes, for :meth:`scan_once`; arguments as for :meth:`scan` and :meth:`walk_plan`."""
-        numbers = np.zeros(kernel.PLAN, np.int64)
+        numbers = np.zeros(field.PLAN, np.int64)
         count = self.graph.rows if rows is None else rows.shape[0]
         if rows is not None and (
             rows.dtype != np.int64 or not rows.flags.c_contiguous or not _within(rows, self.graph.rows)
@@ -228,10 +227,10 @@ class Walker:
                 f"Rows of type {rows.dtype} are no row numbers below {self.graph.rows}",
                 fix="Give contiguous int64 row numbers.",
             )
-        numbers[kernel.OF_TOP_K] = min(top_k, count)
-        numbers[kernel.OF_CHOSEN] = 0 if rows is None else rows.ctypes.data
-        numbers[kernel.OF_COUNT] = count
-        numbers[kernel.OF_CONFIRMED] = 0 if confirmed is None else self._address(confirmed)
+        numbers[field.OF_TOP_K] = min(top_k, count)
+        numbers[field.OF_CHOSEN] = 0 if rows is None else rows.ctypes.data
+        numbers[field.OF_COUNT] = count
+        numbers[field.OF_CONFIRMED] = 0 if confirmed is None else self._address(confirmed)
         return Plan(numbers, 0, (rows, confirmed))
 
     def walk_once(
@@ -256,8 +255,8 @@ class Walker:
         met = matched = 0
         if wide:
             scores = scratch.scores[: plan.top_k].copy()
-        if outcome > _ROWS:
-            met, matched = int(scratch.parameters[kernel.MET]), int(scratch.parameters[kernel.MATCHED])
+        if outcome > field.ROWS_FOUND:
+            met, matched = int(scratch.parameters[field.MET]), int(scratch.parameters[field.MATCHED])
         self._idle.append(scratch)
         return outcome, positions, scores, met, matched
 
@@ -277,7 +276,7 @@ class Walker:
         outcome = scan_kernel.scan_one(scratch.address, plan.address, scratch.query_address, positions, scores)
         if wide:
             scores = scratch.near[: plan.top_k].copy()
-        read = scratch.kept[: outcome & _ROWS].copy() if outcome > _ROWS else None
+        read = scratch.kept[: outcome & field.ROWS_FOUND].copy() if outcome > field.ROWS_FOUND else None
         self._idle.append(scratch)
         return outcome, positions, scores, read
 
@@ -331,11 +330,11 @@ class Walker:
             raise InvalidVectorError(
                 "The query holds NaN or infinity, or is zero under the cosine metric", fix="Check it before searching."
             )
-        return outcome & 0xFFFFFFFF
+        return outcome & field.ROWS_FOUND
 
     @property
     def compiled(self) -> Walker:
-        """This one; see :class:`storage_engine.index.walks.GraphSearch`."""
+        """This one; see :class:`storage_engine.index.graph_search.GraphSearch`."""
         return self
 
     @property
@@ -372,7 +371,7 @@ class Walker:
         positions, scores = np.empty(plan.top_k, np.int64), np.empty(plan.top_k, np.float32)
         outcome = scan_kernel.scan_one(scratch.address, plan.address, scratch.query_address, positions, scores)
         result = None
-        if outcome != scan_kernel.UNBOUNDED:
+        if outcome != field.UNBOUNDED:
             best = Ranked(positions, scratch.near[: plan.top_k].copy())
             result = Scan(best, scratch.kept[: self.found(outcome)].copy())
         self.give_back(scratch)
@@ -405,11 +404,21 @@ class Walker:
             scratch.near.ctypes.data,
         )
         result = None
-        if found != scan_kernel.UNBOUNDED:
+        if found != field.UNBOUNDED:
             sign = 1.0 if self.metric is Metric.L2 else -1.0
             result = Ranked(scratch.kept[:found].copy(), sign * scratch.near[:found])
         self._idle.append(scratch)
         return result
+
+    def likeness(self, mask: NDArray[np.bool_], matches: int) -> float:
+        """How a filter lies to the vectors, see :func:`storage_engine.index.likeness.likeness`.
+
+        Args:
+            mask: bool of shape (n,).
+            matches: How many rows match, at least 1.
+        """
+        rows = sampled_rows(self.graph.rows)
+        return likeness(mask, matches, rows, self.graph.links[rows])
 
     def _scratch(self) -> Scratch:
         try:

@@ -19,8 +19,8 @@ from workload import Workload, deterministic, fingerprint_of, open_database
 
 from storage_engine.batch import PutRecord, PutRows
 from storage_engine.errors import DatabaseError
-from storage_engine.files import RealDisk
 from storage_engine.follower import Follower
+from storage_engine.real_disk import RealDisk
 from storage_engine.testing.recording_disk import RecordingDisk
 from storage_engine.verify import verify
 from storage_engine.wal.watermark import read_watermark

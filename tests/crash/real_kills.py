@@ -22,7 +22,7 @@ import pyarrow.parquet  # noqa: F401 - as above
 from crash_points import Allowed, ViolationError, describe, main
 from workload import Model, Workload, deterministic, expected_fingerprint, open_database
 
-from storage_engine.files import RealDisk
+from storage_engine.real_disk import RealDisk
 from storage_engine.verify import verify
 
 LIVES = 20  # kills of one directory

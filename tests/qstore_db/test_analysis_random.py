@@ -8,11 +8,11 @@ import pytest
 from qstore_db.analysis.barren_plateau import barren_plateau_probe, gradient_variance
 from qstore_db.analysis.expressibility import expressibility_kl, expressibility_score, fidelities
 from qstore_db.analysis.haar import divergence_from_haar, haar_bias, log2_haar_masses
-from qstore_db.analysis.weights_as_data import rows, weights_as_data
 from qstore_db.circuits.ansatz.hardware_efficient import hardware_efficient
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.observables import PauliString
 from qstore_db.circuits.parameters import Data, Weight
+from qstore_db.circuits.weights_as_data import rows, weights_as_data
 from qstore_db.errors import InvalidArgumentError, InvalidCircuitError
 from qstore_db.simulation.reference import expectations, state_vector
 

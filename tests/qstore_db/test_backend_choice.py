@@ -73,3 +73,9 @@ def test_there_must_be_something_to_choose():
     for requests, candidates in (([], [local_backend()]), (SMALL, [])):
         with pytest.raises(InvalidArgumentError):
             choose_backend(requests, candidates)
+
+
+@pytest.mark.parametrize("ceiling", ["-1", "NaN", "Infinity"])
+def test_a_ceiling_that_is_none_is_refused(ceiling):
+    with pytest.raises(InvalidArgumentError, match="ceiling"):
+        choose_backend(SMALL, [local_backend()], max_cost_usd=Decimal(ceiling))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qstore_db.circuits.circuit import Circuit, Operation
+from qstore_db.circuits.gates import pauli_matrix
 from qstore_db.circuits.interop.from_ionq import from_ionq
 from qstore_db.circuits.interop.to_cirq import to_cirq
 from qstore_db.circuits.interop.to_ionq import to_ionq
@@ -26,6 +27,19 @@ def through_text(record):
 
 def qis(*entries, qubits=3):
     return {"gateset": "qis", "qubits": qubits, "circuit": list(entries)}
+
+
+def controlled_matrix(matrix, n, controls, target):
+    """On n qubits, qubit 0 the highest bit, written out without any circuit."""
+    out = np.eye(1 << n, dtype=complex)
+    for column in range(1 << n):
+        bits = [column >> (n - 1 - q) & 1 for q in range(n)]
+        if all(bits[c] for c in controls):
+            out[:, column] = 0
+            for value in (0, 1):
+                row = column & ~(1 << (n - 1 - target)) | value << (n - 1 - target)
+                out[row, column] = matrix[value, bits[target]]
+    return out
 
 
 def cirq_ionq():
@@ -220,6 +234,48 @@ def test_other_spellings(entry, wanted):
     same(from_ionq(qis(entry)), unitary(Circuit(3, wanted)), 1e-12)
 
 
+@pytest.mark.parametrize(
+    ("gate", "matrix"),
+    [
+        ({"gate": "v"}, np.array([[1 + 1j, 1 - 1j], [1 - 1j, 1 + 1j]]) / 2),
+        ({"gate": "vi"}, np.array([[1 - 1j, 1 + 1j], [1 + 1j, 1 - 1j]]) / 2),
+        ({"gate": "z", "rotation": 0.7}, np.diag([1, np.exp(0.7j)])),
+        ({"gate": "rz", "rotation": 0.7}, np.diag([np.exp(-0.35j), np.exp(0.35j)])),
+        ({"gate": "t"}, np.diag([1, np.exp(0.25j * math.pi)])),
+        ({"gate": "not"}, np.array([[0, 1], [1, 0]])),
+        ({"gate": "si"}, np.diag([1, -1j])),
+    ],
+    ids=lambda value: value["gate"] if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("controls", [[], [2], [2, 0]], ids=len)
+def test_phases_show_under_controls(gate, matrix, controls):
+    fields = {**gate, "targets": [1], **({"controls": controls} if controls else {})}
+    expected = controlled_matrix(matrix, 3, controls, 1)
+    found = unitary(from_ionq(qis(fields)))
+    assert distance_up_to_phase(found, expected) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("terms", "coefficients"), [(["XIZ"], [0.4]), (["XX", "ZZ", "YY"], [0.3, -0.2, 0.9]), (["YXZ", "III"], [1.0, 5.0])]
+)
+def test_pauli_exponentials(terms, coefficients):
+    targets = [2, 0, 1][: len(terms[0])]
+    found = unitary(
+        from_ionq(
+            qis({"gate": "pauliexp", "targets": targets, "terms": terms, "coefficients": coefficients, "time": 0.6})
+        )
+    )
+    sum_ = np.zeros((8, 8), complex)
+    for term, coefficient in zip(terms, coefficients, strict=True):
+        letters = ["I"] * 3
+        for letter, target in zip(reversed(term), targets, strict=True):  # the right-most letter, the first target
+            letters[target] = letter
+        sum_ += coefficient * pauli_matrix("".join(letters))
+    values, vectors = np.linalg.eigh(sum_)
+    expected = (vectors * np.exp(-0.6j * values)) @ vectors.conj().T
+    assert distance_up_to_phase(found, expected) < 1e-12
+
+
 def test_without_a_gate_set_qis_is_meant():
     assert from_ionq({"qubits": 1, "circuit": [{"gate": "h", "target": 0}]}) == Circuit(1, (Operation("H", (0,)),))
 
@@ -230,12 +286,16 @@ def test_without_a_gate_set_qis_is_meant():
         {},
         {"qubits": 2, "circuits": []},
         qis() | {"gateset": "other"},
+        {"qubits": 1},
+        qis(qubits="2"),
         qis("h"),
         qis({"gate": 1, "target": 0}),
         qis({"gate": "meas", "targets": [0]}),
         qis({"gate": "gpi", "target": 0, "phase": 0.1}),
         qis({"gate": "h", "target": 3}),
         qis({"gate": "h"}),
+        qis({"gate": "h", "targets": []}),
+        qis({"gate": "swap", "targets": [0]}),
         qis({"gate": "h", "target": "0"}),
         qis({"gate": "rx", "target": 0}),
         qis({"gate": "rx", "target": 0, "rotation": "1"}),
@@ -243,6 +303,7 @@ def test_without_a_gate_set_qis_is_meant():
         qis({"gate": "cnot", "target": 0}),
         qis({"gate": "cnot", "target": 0, "control": 0}),
         qis({"gate": "pauliexp", "targets": [0], "terms": ["X", "Z"], "coefficients": [1.0, 1.0], "time": 1.0}),
+        qis({"gate": "pauliexp", "targets": [0, 1], "terms": ["XX", "ZI"], "coefficients": [1, 1], "time": 1}),
         qis({"gate": "pauliexp", "targets": [0], "terms": ["XX"], "coefficients": [1.0], "time": 1.0}),
         qis({"gate": "pauliexp", "targets": [0], "terms": ["X"], "coefficients": [], "time": 1.0}),
         qis({"gate": "h", "target": 0}) | {"gateset": "native"},
@@ -256,7 +317,7 @@ def test_what_is_no_circuit_of_ionqs(record):
 
 
 def test_what_ionq_does_not_take():
-    with pytest.raises(InvalidCircuitError, match="bind"):
+    with pytest.raises(InvalidCircuitError, match=r"not a number.*bind"):
         to_ionq(Circuit(1, (Operation("RX", (0,), (Weight(0),)),)))
     with pytest.raises(InvalidCircuitError, match="native gate"):
         to_ionq(Circuit(1, (Operation("H", (0,)),)), gateset="native")

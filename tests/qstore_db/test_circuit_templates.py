@@ -11,7 +11,8 @@ from qstore_db.circuits.gates import pauli_matrix
 from qstore_db.circuits.inverse import inverse
 from qstore_db.circuits.observables import PauliString
 from qstore_db.circuits.parameters import Weight
-from qstore_db.circuits.templates.coupled_cluster import coupled_cluster, excitation, pauli_rotation
+from qstore_db.circuits.pauli_rotations import pauli_rotation
+from qstore_db.circuits.templates.coupled_cluster import coupled_cluster, excitation
 from qstore_db.circuits.templates.entangled_states import bell, ghz, w_state
 from qstore_db.circuits.templates.fourier import fourier
 from qstore_db.circuits.templates.grover import best_iterations, diffusion, grover, phase_oracle

@@ -135,6 +135,15 @@ def test_pauli_strings_and_sums():
     assert np.array_equal(pauli_matrix("XZ"), np.kron([[0, 1], [1, 0]], [[1, 0], [0, -1]]))
 
 
+@pytest.mark.parametrize("letters", ["I", "Y", "XYZ", "YIYX", "ZZIY"])
+def test_masks_say_what_a_string_does_to_basis_states(letters):
+    x, z, y = PauliString(letters).masks
+    written = np.zeros((1 << len(letters),) * 2, complex)
+    for b in range(1 << len(letters)):
+        written[b ^ x, b] = 1j**y * (-1) ** (b & z).bit_count()
+    assert np.array_equal(written, pauli_matrix(letters))
+
+
 def test_readouts_have_a_fixed_order():
     strings = [str(string) for string in pauli_pairs(3)]
     assert strings == [

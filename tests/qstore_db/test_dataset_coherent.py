@@ -2,21 +2,15 @@
 
 import numpy as np
 import pytest
+from set_clock import SetClock
 
 from qstore_db import QuantumDatabase
 from qstore_db.errors import EmptyDatasetError, InvalidArgumentError, InvalidStateError
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def world():
-    clock = Clock()
+    clock = SetClock(0.0)
     with QuantumDatabase.open(":memory:", clock=clock) as db:
         rows = np.random.default_rng(0).normal(size=(4, 3))
         db.store_training_data("mixed", rows, [0, 1, 0, 1], metric="cosine")

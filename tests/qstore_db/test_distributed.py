@@ -73,6 +73,8 @@ def test_what_workers_cannot_compute_is_refused():
         ModelDescription.of(model, "custom")
     with pytest.raises(InvalidArgumentError, match="0 rows"):
         spread_gradient(InThisProcess(ModelDescription.of(model, None)), 0, parameters, features, targets)
+    with pytest.raises(InvalidArgumentError, match="without rows"):
+        spread_gradient(InThisProcess(ModelDescription.of(model, None)), 2, parameters, features[:0], targets[:0])
     with pytest.raises(InvalidArgumentError, match="0 workers"):
         RayWorkers(ModelDescription.of(model, None), 0)
 

@@ -151,7 +151,7 @@ def test_axes_that_are_not_known_yet_fit():
 
 
 def test_nothing_to_read_and_the_wrong_width_are_refused():
-    with pytest.raises(InvalidCircuitError, match="without observables"):
+    with pytest.raises(InvalidCircuitError, match="no observables"):
         CircuitFunction(Circuit(1), [])
     with pytest.raises(InvalidCircuitError, match="2 qubit"):
         CircuitFunction(Circuit(1, (Operation("H", (0,)),)), [PauliString("ZZ")])

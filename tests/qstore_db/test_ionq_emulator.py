@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from set_clock import SetClock
 
 from qstore_db.circuits.interop.to_ionq import to_ionq
 from qstore_db.circuits.templates.entangled_states import ghz
@@ -18,14 +19,6 @@ from qstore_db.errors import InvalidArgumentError
 from qstore_db.simulation.channels import depolarizing
 from qstore_db.simulation.density_matrix import density_matrix, probabilities
 from qstore_db.simulation.noise_model import NoiseModel, NoiseRule
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def __call__(self):
-        return self.now
 
 
 def ask(emulator, method, path, body=None, key="emulated"):
@@ -50,7 +43,7 @@ def emulator():
 
 
 def test_states_follow_the_queue():
-    clock = Clock()
+    clock = SetClock(1_000_000.0)
     with IonqEmulator(compile_seconds=2, run_seconds=10, clock=clock) as emulator:
         _, first = ask(emulator, "POST", "/jobs", job(backend="qpu.forte-1"))
         _, second = ask(emulator, "POST", "/jobs", job(backend="qpu.forte-1"))
@@ -93,7 +86,7 @@ def test_the_list_has_pages_newest_first(emulator):
 
 
 def test_what_was_cancelled_before_it_ran_is_not_billed():
-    clock = Clock()
+    clock = SetClock(1_000_000.0)
     with IonqEmulator(run_seconds=10, clock=clock) as emulator:
         jobs = [ask(emulator, "POST", "/jobs", job(backend="qpu.forte-1"))[1]["id"] for _ in range(3)]
         emulator.inject(Fault(FaultKind.JOB_FAILS))

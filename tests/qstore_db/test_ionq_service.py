@@ -1,6 +1,7 @@
 """IonQ through both real SDKs against the emulator."""
 
 import json
+import time
 import urllib.request
 from decimal import Decimal
 
@@ -14,7 +15,7 @@ from scipy.stats import chisquare
 from qstore_db.backends.backend import JobState
 from qstore_db.backends.batched import BatchedSimulator
 from qstore_db.backends.ionq.connect import ionq_service
-from qstore_db.backends.ionq.histograms import counts_from, histograms_of, probabilities_of
+from qstore_db.backends.ionq.histograms import counts_from, histograms_of, probabilities_of, shares_of
 from qstore_db.backends.ionq.pricing import PUBLISHED, Rates
 from qstore_db.backends.ionq.service import CIRCUITS_PER_JOB
 from qstore_db.backends.ionq.targets import TARGETS
@@ -30,9 +31,10 @@ from qstore_db.errors import (
     BackendFailedError,
     InvalidArgumentError,
     NotFoundError,
-    SubmissionRefusedError,
+    SubmissionUnknownError,
     UnsupportedRequestError,
 )
+from qstore_db.loopback_server import Answer, LoopbackServer
 from qstore_db.simulation.unitary import unitary
 
 exact = BatchedSimulator(StateVectorEngine())
@@ -347,8 +349,6 @@ def test_what_cannot_be_sent_is_not_sent(services, emulator, sdk):
         device.send(good, tag="no", timeout_seconds=0)
     with pytest.raises(InvalidArgumentError, match="without requests"):
         device.send([], tag="no", timeout_seconds=TIME)
-    with pytest.raises(SubmissionRefusedError, match="no time left"):
-        device.send(good, tag="no", timeout_seconds=1e-9)
     assert emulator.counters().posts == before
 
 
@@ -454,3 +454,78 @@ class TestHistograms:
 def test_the_list_of_backends_says_what_the_services_can(services, sdk):
     for name in ("ionq_simulator", "ionq_qpu"):
         assert services(sdk, name).capabilities == BACKENDS[name].capabilities
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_writing_a_job_takes_nothing_of_the_time_to_send_it(emulator, sdk, monkeypatch):
+    device = connected(emulator, sdk, "ionq_qpu", target="qpu.aria-1")
+    real = type(device._sdk)._written
+
+    def slowly(self, one):
+        time.sleep(1.6)
+        return real(self, one)
+
+    monkeypatch.setattr(type(device._sdk), "_written", slowly)
+    request = ExecutionRequest(Circuit(1, [Operation("H", (0,))]), shots=10)
+    job = device.send([request], tag=f"slow-{sdk}", timeout_seconds=1.5)
+    assert device.find(f"slow-{sdk}", timeout_seconds=TIME) == (job,)
+
+
+@pytest.mark.parametrize("said", [[], 3, {"status": "completed"}, {"id": "another", "status": "completed"}])
+@pytest.mark.parametrize("sdk", SDKS)
+def test_an_answer_that_is_about_something_else_is_asked_again(sdk, said):
+    request = ExecutionRequest(Circuit(1), shots=10)
+    with LoopbackServer(lambda _: Answer(200, said)) as server:
+        service = ionq_service("ionq_simulator", sdk=sdk, url=server.url, api_key="k-1")
+        for ask in (
+            lambda: service.state("job-1", timeout_seconds=TIME),
+            lambda: service.fetch("job-1", [request], timeout_seconds=TIME),
+            lambda: service.cancel("job-1", timeout_seconds=TIME),
+        ):
+            with pytest.raises(BackendFailedError, match="job-1") as caught:
+                ask()
+            assert caught.value.retryable
+
+
+@pytest.mark.parametrize("began", [None, "2026-01-01T00:00:00Z"])
+@pytest.mark.parametrize("sdk", SDKS)
+def test_a_job_that_was_cancelled_before_it_began_is_known_to_be_free(sdk, began):
+    said = {"id": "job-1", "status": "canceled", "started_at": began}
+    with LoopbackServer(lambda request: Answer(200, said) if request.method == "GET" else Answer(500)) as server:
+        service = ionq_service("ionq_simulator", sdk=sdk, url=server.url, api_key="k-1")
+        assert service.cancel("job-1", timeout_seconds=TIME) is (began is None)
+
+
+@pytest.mark.parametrize("url", ["https://[bad", "https://ionq.example:999999", "https://:443", "ftp://ionq.example"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(InvalidArgumentError, match="no address"):
+        ionq_service("ionq_simulator", url=url, api_key="k-1")
+
+
+@pytest.mark.parametrize("url", ["https://me:hunter2@ionq.example", "http://ionq.example/?key=hunter2"])
+def test_no_message_about_an_address_shows_a_secret_in_it(url):
+    with pytest.raises(InvalidArgumentError) as caught:
+        ionq_service("ionq_simulator", url=url, api_key="hunter2")
+    with pytest.raises(InvalidArgumentError) as other:
+        ionq_service("ionq_simulator", url=url.replace("http:", "gopher:"), api_key="k-1" if "@" in url else "hunter2")
+    assert "hunter2" not in f"{caught.value}{caught.value.value}{other.value}{other.value.value}"
+
+
+def test_an_outcome_of_endless_digits_is_none():
+    with pytest.raises(BackendFailedError, match="holds"):
+        shares_of({"1" * 5000: 1.0}, 2)
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_an_answer_nested_without_end_may_have_been_a_job_taken(sdk):
+    with LoopbackServer(lambda _: Answer(200, b"[" * 200_000)) as server:
+        service = ionq_service("ionq_simulator", sdk=sdk, url=server.url, api_key="k-1")
+        with pytest.raises(SubmissionUnknownError, match="no JSON"):
+            service.send([ExecutionRequest(Circuit(1))], tag="nested", timeout_seconds=TIME)
+
+
+def test_a_path_that_would_not_be_asked_is_refused():
+    for url in ("https://ionq.example", "https://ionq.example/", "https://ionq.example/v0.3/"):
+        assert "https://ionq.example/v0.4" in ionq_service("ionq_simulator", url=url, api_key="k-1").identity
+    with pytest.raises(InvalidArgumentError, match="/gateway"):
+        ionq_service("ionq_simulator", url="https://ionq.example/gateway/v0.4", api_key="k-1")

@@ -1,8 +1,11 @@
 """The ledger of jobs, in memory and in a database: one contract, and what survives the process."""
 
 import base64
+import contextlib
 import json
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 
@@ -229,3 +232,23 @@ def test_what_is_not_a_payload_is_damage():
         results_from_text(text)
     with pytest.raises(UnsupportedRequestError):
         requests_to_text([ExecutionRequest(Circuit(1), shots=1, amplitudes=[[1.0, 1.0]])])
+
+
+def test_places_that_two_threads_settle_together_are_all_settled(tmp_path, monkeypatch):
+    with Engine.open(tmp_path / "d.qdb") as engine:
+        ledger = DatabaseLedger(engine)
+        job = planned()
+        ledger.plan([job], None)
+        ledger.finish(replace(job.record, status=JobStatus.DONE), results())
+        commit, met = engine.commit, threading.Barrier(2)
+
+        def slowly(batch):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                met.wait(0.5)  # both have read the row, if nothing keeps them apart
+            return commit(batch)
+
+        monkeypatch.setattr(engine, "commit", slowly)
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(ledger.settle, [{"a": [0]}, {"a": [1]}]))
+        assert ledger.records()[0].is_closed
+        assert all_jobs(engine.snapshot())[0].is_closed

@@ -136,3 +136,19 @@ def test_a_run_is_logged_from_begin_to_end(logged):
     assert first[2]["train_loss"] == run.record.scores.train_loss
     assert {record["logger"] for record in records} == {"qstore_db.training"}
     assert (records[-1]["status"], records[-1]["level"]) == ("interrupted", "WARNING")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("access_token=abc&y=1", "access_token=***&y=1"),
+        ("export IONQ_API_KEY=abc", "export IONQ_API_KEY=***"),
+        ("client_secret: abc", "client_secret: ***"),
+        ("password='open sesame, please' x", "password='***' x"),
+        ('{"api_key": "a b", "n": 1}', '{"api_key": "***", "n": 1}'),
+        ("passwd=abc", "passwd=***"),
+        ("3 tokens = 3 words", "3 tokens = 3 words"),
+    ],
+)
+def test_secrets_after_longer_names_and_in_quotes_are_hidden(said, shown):
+    assert line(said)["message"] == shown

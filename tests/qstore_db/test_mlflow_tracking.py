@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 from qstore_db import QuantumDatabase
 from qstore_db.errors import AlreadyExistsError, InvalidArgumentError, TrackingError, TrainingInterruptedError
-from qstore_db.observability.mlflow_tracking import MlflowTracking
+from qstore_db.observability.mlflow_tracking import MlflowTracking, export_run
 from qstore_db.training import checkpoints
 from qstore_db.training.progress import Silence
+from qstore_db.training.registry import find_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*", "ignore::FutureWarning:mlflow")
 
@@ -162,3 +163,11 @@ def test_a_store_that_fails_at_the_end_leaves_a_finished_run(db, store, monkeypa
     with pytest.raises(TrackingError, match="gone"):
         db.train("small", dataset="two", epochs=1, batch_size=8, seed=1, callbacks=[tracking])
     assert db.run(1).status == "finished"
+
+
+def test_a_store_that_cannot_be_written_is_an_error_of_tracking(db, store, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    options = {"uri": store["uri"], "experiment": "no room", "artifacts": f"file://{tmp_path}/file/below"}
+    run = db.train("small", dataset="two", epochs=1, seed=0, callbacks=[Silence()])
+    with pytest.raises(TrackingError, match="Not a directory"):
+        export_run(db._engine, find_run(db._engine.snapshot(), run.id), **options)

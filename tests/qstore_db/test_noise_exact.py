@@ -1,10 +1,9 @@
 """Exact noise against Cirq's density matrix simulator, on random asymmetric circuits with random noise."""
 
-from functools import partial
-
 import cirq
 import numpy as np
 import pytest
+from cirq_gates import cirq_gate
 
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.gates import GATES
@@ -19,28 +18,6 @@ from qstore_db.simulation.noisy_plan import compile_noisy
 from qstore_db.simulation.plan import compile_circuit
 
 WEIGHTS, COLUMNS, CIRCUITS = 4, 3, 70
-
-
-def matrix_gate(name, *angles):
-    return cirq.MatrixGate(GATES[name].matrices(*np.array(angles)[:, None])[0])
-
-
-FIXED = {
-    "H": cirq.H, "X": cirq.X, "Y": cirq.Y, "Z": cirq.Z, "S": cirq.S, "SDG": cirq.S**-1, "T": cirq.T, "TDG": cirq.T**-1,
-    "CX": cirq.CNOT, "CZ": cirq.CZ, "SWAP": cirq.SWAP, "ISWAP": cirq.ISWAP, "ISWAPDG": cirq.ISWAP**-1,
-    "CCX": cirq.CCX, "CSWAP": cirq.CSWAP,
-}  # fmt: skip
-TURNED = {
-    "RX": cirq.rx, "RY": cirq.ry, "RZ": cirq.rz, "P": lambda t: cirq.ZPowGate(exponent=t / np.pi),
-    "RXX": lambda t: cirq.XXPowGate(exponent=t / np.pi, global_shift=-0.5),
-    "RYY": lambda t: cirq.YYPowGate(exponent=t / np.pi, global_shift=-0.5),
-    "RZZ": lambda t: cirq.ZZPowGate(exponent=t / np.pi, global_shift=-0.5),
-    "CRX": lambda t: cirq.ControlledGate(cirq.rx(t)), "CRY": lambda t: cirq.ControlledGate(cirq.ry(t)),
-    "CRZ": lambda t: cirq.ControlledGate(cirq.rz(t)),
-    "CP": lambda t: cirq.CZPowGate(exponent=t / np.pi),
-    **{name: partial(matrix_gate, name) for name in ("U", "GPI", "GPI2", "MS")},
-}  # fmt: skip
-
 CORRELATED = np.linalg.qr(np.random.default_rng(5).normal(size=(8, 8)))[0][:, :4].reshape(2, 4, 4)
 # Each channel beside Cirq's own, in Cirq's convention.
 CHANNELS = (
@@ -107,8 +84,7 @@ def cirq_state(circuit, noise, weights, row, start):
     steps = []
     for operation in circuit.operations:
         angles = [float(one.value(weights, row[None])[0]) for one in operation.angles]
-        gate = TURNED[operation.gate](*angles) if angles else FIXED[operation.gate]
-        steps.append(gate.on(*(qubits[qubit] for qubit in operation.qubits)))
+        steps.append(cirq_gate(operation.gate, *angles).on(*(qubits[qubit] for qubit in operation.qubits)))
         for channel, place in noise.after(operation):
             steps.append(THEIRS[channel].on(*(qubits[qubit] for qubit in place)))
     psi = np.zeros(2**circuit.n_qubits, np.complex128)
@@ -194,6 +170,19 @@ def test_a_sample_does_not_depend_on_its_batch():
         assert np.array_equal(plan.expectations(rows[row : row + 1], weights)[0], whole[row])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_gradient_of_a_sample_does_not_depend_on_its_batch(dtype):
+    circuit, noise, observables, weights, data, _ = random_case(1)
+    rows = np.concatenate([data, np.random.default_rng(0).normal(size=(37, COLUMNS))])
+    plan = compile_noisy(circuit, observables, noise)
+    values, pullback = plan.forward(rows, weights, dtype=dtype)
+    cotangent = np.random.default_rng(1).normal(size=values.shape)
+    whole = pullback(cotangent)
+    alone = [plan.forward(rows[[row]], weights, dtype=dtype)[1](cotangent[[row]]) for row in range(len(rows))]
+    assert np.array_equal(np.concatenate([one.data for one in alone]), whole.data)
+    assert np.abs(np.sum([one.weights for one in alone], axis=0) - whole.weights).max() < 1e-12
+
+
 def test_eight_qubits_fill_padded_rows():
     n = 8
     steps = [Operation("RY", (q,), (Data(q),)) for q in range(n)]
@@ -209,8 +198,19 @@ def test_eight_qubits_fill_padded_rows():
     weights, data = rng.normal(size=2 * n), rng.normal(size=(2, n))
     observables = [PauliString("XIZYIIIX"), PauliString("ZZZZZZZZ"), PauliString("IIIIIIIY")]
     rho = dense.density_matrix(circuit, noise, weights, data)
-    values = compile_noisy(circuit, observables, noise).expectations(data, weights, dtype="float64")
+    plan = compile_noisy(circuit, observables, noise)
+    values, pullback = plan.forward(data, weights, dtype="float64")
     assert np.abs(values - dense.expectations(rho, observables)).max() < 1e-12
+    cotangent = rng.normal(size=values.shape)
+    gradient = pullback(cotangent)
+    for index in (0, n - 1, n + 3):
+        step = 1e-5 * np.eye(2 * n)[index]
+        ahead, behind = (plan.expectations(data, weights + one, dtype="float64") for one in (step, -step))
+        assert abs((cotangent * (ahead - behind)).sum() / 2e-5 - gradient.weights[index]) < 1e-7
+    step = np.zeros(data.shape)
+    step[1, 5] = 1e-5
+    ahead, behind = (plan.expectations(data + one, weights, dtype="float64") for one in (step, -step))
+    assert abs((cotangent * (ahead - behind)).sum() / 2e-5 - gradient.data[1, 5]) < 1e-7
 
 
 def test_the_parameter_shift_rule_holds_with_noise():

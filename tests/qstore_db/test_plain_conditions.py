@@ -21,7 +21,7 @@ with QuantumDatabase.open(sys.argv[1], read_only=True) as db:
     assert len(items.query(q, top_k=5, where="label = 3", filter={"price": {"$lt": 100}})) == 5
     assert len(items.search.within(q, 99.0, where="label IN (1, 2)")) == 20
     assert len(db.search_collections(["items"], q, top_k=3, where="label = 3")) == 3
-    heavy = {"duckdb", "qstore_db.plugins", "query.session", "qstore_db.training"} & set(sys.modules)
+    heavy = {"duckdb", "qstore_db.sql.plugins", "query.session", "qstore_db.training"} & set(sys.modules)
     assert not heavy, heavy
     assert len(items.query(q, top_k=5, where="abs(label) = 3")) == 5
     assert "duckdb" in sys.modules
@@ -55,7 +55,7 @@ def test_a_process_that_creates_a_collection_loads_no_duckdb(tmp_path):
         "import sys; from qstore_db import QuantumDatabase\n"
         "with QuantumDatabase.open(sys.argv[1]) as db:\n"
         "    db.create_collection('c', dimension=2).insert(['a'], [[1.0, 2.0]], metadata=[{'n': 1}])\n"
-        "assert not {'duckdb', 'qstore_db.plugins'} & set(sys.modules)"
+        "assert not {'duckdb', 'qstore_db.sql.plugins'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "db"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

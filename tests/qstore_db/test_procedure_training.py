@@ -14,11 +14,11 @@ from qstore_db.errors import (
     UnknownBackendError,
     UnknownModelError,
 )
-from qstore_db.functions.model_functions import model_functions
-from qstore_db.model_statements import RegistryStatements
 from qstore_db.models.specification import ModelSpec
-from qstore_db.procedures import EVALUATION_SCHEMA, RUN_SCHEMA, training_procedures
-from qstore_db.tables import training_tables
+from qstore_db.sql.model_functions import model_functions
+from qstore_db.sql.model_statements import RegistryStatements
+from qstore_db.sql.training_procedures import EVALUATION_SCHEMA, RUN_SCHEMA, training_procedures
+from qstore_db.sql.training_tables import training_tables
 from qstore_db.training.dataset import dataset_info, store_training_data
 from qstore_db.training.options import ALIASES, option_names
 from qstore_db.training.progress import Silence

@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
@@ -17,9 +18,16 @@ from qstore_db import QuantumDatabase
 from qstore_db.backends.local import local_backend
 from qstore_db.backends.request import ExecutionRequest
 from qstore_db.circuits.circuit import Circuit, Operation
-from qstore_db.errors import InvalidArgumentError, NotEnoughMemoryError, QStoreError, TrainingInterruptedError
+from qstore_db.errors import (
+    DamagedError,
+    InvalidArgumentError,
+    NotEnoughMemoryError,
+    QStoreError,
+    TrainingInterruptedError,
+)
 from qstore_db.executor.executor import Executor
 from qstore_db.executor.options import ExecutorOptions
+from qstore_db.observability import run_numbers
 from qstore_db.observability.prometheus import PrometheusEndpoint
 from qstore_db.training.progress import Silence
 
@@ -192,3 +200,31 @@ def test_the_dashboard_asks_for_what_there_is(db):
     assert len(asked) == 16
     shown = {name for name in known if not name.endswith("_created")}
     assert shown - asked == {"qstore_training_step_loss", "qstore_training_circuits"}
+
+
+def test_what_is_no_port_is_refused(db):
+    with pytest.raises(InvalidArgumentError, match="70000"):
+        PrometheusEndpoint(db, port=70_000)
+
+
+def test_a_part_that_could_not_be_read_once_is_counted_once(db, monkeypatch):
+    there, damaged = ["a"], []
+    rows = pa.table({"step": [1], "epoch": [1], "circuits": [5], "qubits": [2], "batch_seconds": [0.5]})
+
+    def read(engine, part, snapshot):
+        if part in damaged:
+            raise DamagedError("not now", fix="Ask again.")
+        return rows
+
+    monkeypatch.setattr(run_numbers, "parts_of", lambda snapshot, run_id: list(there))
+    monkeypatch.setattr(run_numbers, "read_part", read)
+    numbers = run_numbers.RunNumbers(db._engine)
+    before = numbers.of(1)
+    there += ["b", "c"]
+    damaged.append("c")
+    with pytest.raises(DamagedError):
+        numbers.of(1)
+    damaged.clear()
+    after = numbers.of(1)
+    assert (after.circuits, after.seconds_by_qubits) == (15, {2: 1.5})
+    assert (before.circuits, before.seconds_by_qubits) == (5, {2: 0.5})  # who asked earlier may still be reading it

@@ -21,6 +21,7 @@ from qstore_db.errors import (
     UnknownProcedureError,
     UnsupportedStatementError,
 )
+from qstore_db.sql.python_procedures import _table
 from query.session import Session
 from storage_engine.engine import Engine
 
@@ -328,7 +329,7 @@ def test_the_handle_shows_verbs_and_nothing_behind_them(db):
     create(db, "look(name VARCHAR)", "look")
     for name, there in [("sql", True), ("train", True), ("transaction", True), ("_engine", False), ("close", False)]:
         assert db.sql("CALL look($name)", name=name).fetchall() == [(str(there),)]
-    from qstore_db.python_procedures import DatabaseVerbs
+    from qstore_db.sql.python_procedures import DatabaseVerbs
 
     handle = DatabaseVerbs(db)
     assert "sql" in dir(handle)
@@ -366,3 +367,9 @@ def test_the_command_line_has_the_same_switch(tmp_path, jobs):
     assert isinstance(refused.exception, NotPermittedError)
     done = CliRunner().invoke(app, [*command, "--allow-python", "shop_jobs"])
     assert done.output.split() == ["result", "deep"]
+
+
+@pytest.mark.parametrize("returned", [2**70, {"a": [2**70]}, [{"a": 2**70}]])
+def test_a_number_beyond_64_bits_is_no_result(returned):
+    with pytest.raises(ProcedureFailedError, match="is no table"):
+        _table("p", "shop_jobs:p", returned)

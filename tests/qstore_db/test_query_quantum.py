@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from set_clock import SetClock
 
 from qstore_db import QuantumDatabase
 from qstore_db.async_database import AsyncQuantumDatabase
@@ -27,19 +28,12 @@ NAMES = ("a", "b", "c")
 D, T = 5, 40.0
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
 class World:
     """A database with ordinary rows and states, and what was put into it."""
 
     def __init__(self, seed):
         rng = np.random.default_rng(seed)
-        self.clock = Clock()
+        self.clock = SetClock(100.0)
         self.db = QuantumDatabase.open(":memory:", clock=self.clock)
         self.rows = {f"p{n}": rng.normal(size=D).astype(np.float32) for n in range(8)}
         self.db.insert(

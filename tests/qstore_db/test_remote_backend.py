@@ -536,3 +536,91 @@ def test_price_counts_pieces_and_asks_nobody(folder):
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
         RemoteOptions(**wrong)
+
+
+def test_a_submission_that_is_given_up_while_its_rows_are_written_loses_nothing(folder):
+    writing, go_on = threading.Event(), threading.Event()
+
+    class Slow(MemoryLedger):
+        def plan(self, jobs, ceiling):
+            writing.set()
+            assert go_on.wait(10)
+            super().plan(jobs, ceiling)
+
+    ledger, provider = Slow(), ScriptedProvider(folder)
+    backend = over(provider, ledger)
+
+    async def life():
+        given_up = asyncio.create_task(backend.submit([request()]))
+        await asyncio.to_thread(writing.wait)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.wait({given_up})
+        assert given_up.cancelled()
+        (result,) = await backend.result(await backend.submit([request()]))
+        await backend.close()
+        return result
+
+    assert asyncio.run(life()).counts[0].shots == 100
+    assert [row.status for row in ledger.records()] == [JobStatus.DONE]
+    assert len(provider.jobs()) == 1
+
+
+def test_who_asks_for_a_job_that_is_just_being_cancelled_is_told_so(folder):
+    stopping, go_on = threading.Event(), threading.Event()
+
+    class SlowToStop(ScriptedProvider):
+        def cancel(self, job_id, *, timeout_seconds):
+            stopping.set()
+            assert go_on.wait(10)
+            return super().cancel(job_id, timeout_seconds=timeout_seconds)
+
+        def state(self, job_id, *, timeout_seconds):  # the job waits, until the provider says that it is cancelled
+            return JobState.WAITING
+
+    provider, ledger = SlowToStop(folder, slow=10_000), MemoryLedger()
+    backend = over(provider, ledger)
+
+    async def life():
+        first = await backend.submit([request()])
+        stopped = asyncio.create_task(backend.cancel(first))
+        await asyncio.to_thread(stopping.wait)
+        second = await backend.submit([request()])  # the same job: it may go on after all
+        waiting = asyncio.create_task(backend.result(second))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await stopped
+        with pytest.raises(BackendFailedError, match="was cancelled"):
+            await waiting
+        await backend.close()
+
+    asyncio.run(life())
+    assert [row.status for row in ledger.records()] == [JobStatus.CANCELLED]
+
+
+def test_every_copy_that_ran_counts_once(folder):
+    class Often(ScriptedProvider):
+        def send(self, requests, *, tag, timeout_seconds):
+            for _ in range(3):
+                self._take(requests, tag)
+            raise SubmissionUnknownError("the connection broke")
+
+        def cancel(self, job_id, *, timeout_seconds):
+            return False  # they run
+
+    ledger = MemoryLedger()
+    outcomes(over(Often(folder), ledger), [request()])
+    assert ledger.records()[0].cost == 3 * CENT
+
+
+def test_a_job_that_somebody_cancelled_after_it_had_begun_was_paid_for(folder):
+    class Begun(ScriptedProvider):
+        def cancel(self, job_id, *, timeout_seconds):
+            return False
+
+    ledger = MemoryLedger()
+    states = [JobState.RUNNING, JobState.CANCELLED]
+    (error,) = outcomes(over(Begun(folder, state=states), ledger), [request()])
+    assert "was cancelled" in str(error)
+    assert (ledger.records()[0].status, ledger.records()[0].cost) == (JobStatus.CANCELLED, CENT)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import cirq
 import numpy as np
 import pytest
+from cirq_gates import cirq_gate
 
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.gates import GATES
@@ -15,25 +16,6 @@ from qstore_db.simulation.plan import compile_circuit
 
 WEIGHTS, COLUMNS, CIRCUITS = 5, 4, 240
 DTYPES = ("float64", "float32")
-FIXED = {
-    "H": cirq.H, "X": cirq.X, "Y": cirq.Y, "Z": cirq.Z, "S": cirq.S, "SDG": cirq.S**-1, "T": cirq.T, "TDG": cirq.T**-1,
-    "CX": cirq.CNOT, "CZ": cirq.CZ, "SWAP": cirq.SWAP,
-    "ISWAP": cirq.ISWAP, "ISWAPDG": cirq.ISWAP**-1, "CCX": cirq.CCX, "CSWAP": cirq.CSWAP,
-}  # fmt: skip
-TURNED = {
-    "RX": cirq.rx, "RY": cirq.ry, "RZ": cirq.rz, "P": lambda t: cirq.ZPowGate(exponent=t / np.pi),
-    "RXX": lambda t: cirq.XXPowGate(exponent=t / np.pi, global_shift=-0.5),
-    "RYY": lambda t: cirq.YYPowGate(exponent=t / np.pi, global_shift=-0.5),
-    "RZZ": lambda t: cirq.ZZPowGate(exponent=t / np.pi, global_shift=-0.5),
-    "CRX": lambda t: cirq.ControlledGate(cirq.rx(t)), "CRY": lambda t: cirq.ControlledGate(cirq.ry(t)),
-    "CRZ": lambda t: cirq.ControlledGate(cirq.rz(t)), "CP": lambda t: cirq.CZPowGate(exponent=t / np.pi),
-    "GPI": lambda p: cirq.MatrixGate(np.array([[0, np.exp(-1j * p)], [np.exp(1j * p), 0]])),
-    "GPI2": lambda p: cirq.MatrixGate(np.array([[1, -1j * np.exp(-1j * p)], [-1j * np.exp(1j * p), 1]]) / np.sqrt(2)),
-    "MS": lambda p, q, t: cirq.MatrixGate(
-        np.cos(t / 2) * np.eye(4)
-        - 1j * np.sin(t / 2) * np.fliplr(np.diag(np.exp(1j * np.array([-p - q, q - p, p - q, p + q]))))
-    ),
-}  # fmt: skip
 
 
 def random_angle(rng):
@@ -101,13 +83,7 @@ def cirq_expectations(circuit, observables, data, weights, amplitudes):
         for operation in circuit.operations:
             on = [qubits[qubit] for qubit in operation.qubits]
             values = [float(angle.value(weights, data[sample : sample + 1])[0]) for angle in operation.angles]
-            if operation.gate == "U":
-                theta, phi, lam = values
-                moments += [TURNED["P"](lam)(*on), cirq.ry(theta)(*on), TURNED["P"](phi)(*on)]
-            elif values:
-                moments.append(TURNED[operation.gate](*values)(*on))
-            else:
-                moments.append(FIXED[operation.gate](*on))
+            moments.append(cirq_gate(operation.gate, *values)(*on))
         start = 0 if amplitudes is None else amplitudes[sample].astype(np.complex128)
         state = simulator.simulate(cirq.Circuit(moments), qubit_order=qubits, initial_state=start).final_state_vector
         rows.append(

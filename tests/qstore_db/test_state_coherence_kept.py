@@ -6,19 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from set_clock import SetClock
 
 from qstore_db import QuantumDatabase
 from qstore_db.functions.state_reading import read_state
 
 NAMES = ("a", "b", "c", "d")
 D, T = 3, 30.0
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 def ket(probabilities, branches):
@@ -79,7 +73,7 @@ def test_a_partial_collapse_goes_on_dephasing_where_it_stood(seed, first, then):
     rng = np.random.default_rng(seed)
     probabilities, branches = random_state(rng)
     query, context = rng.normal(size=D), dict(zip(NAMES, (0.1, 0.2, 0.3, 0.4), strict=True))
-    clock = Clock()
+    clock = SetClock(0.0)
     with QuantumDatabase.open(":memory:", clock=clock) as db:
         bystander(db)
         db.insert(id="s", vectors=branches, contexts=list(probabilities.items()), coherence_time=T)

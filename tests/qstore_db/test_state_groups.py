@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from set_clock import SetClock
 
 from qstore_db import QuantumDatabase
 from qstore_db.errors import (
@@ -18,16 +19,9 @@ from qstore_db.functions.state_reading import read_state
 NAMES = ("x", "y", "z")
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return SetClock()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from qstore_db.functions.state_measurement import measure
 from qstore_db.functions.state_reading import read_state
 from qstore_db.functions.state_writing import delete_rows, write_rows, write_states
 from qstore_db.functions.superposed_search import search
-from qstore_db.state_tables import state_tables
+from qstore_db.sql.state_tables import state_tables
 from qstore_db.states.superposition import parse_superposition
 from storage_engine.batch import CreateCollection, WriteBatch
 from storage_engine.engine import Engine

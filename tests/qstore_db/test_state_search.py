@@ -7,6 +7,7 @@ import uuid
 
 import numpy as np
 import pytest
+from set_clock import SetClock
 
 from qstore_db.errors import (
     DimensionMismatchError,
@@ -27,21 +28,13 @@ D = 6
 CONTEXTS = ("a", "b", "c")
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 def create(engine, name="items", metric=Metric.COSINE, dimension=D):
     engine.commit(WriteBatch([CreateCollection(CollectionSchema(name, uuid.uuid4().hex, dimension, metric))]))
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return SetClock()
 
 
 @pytest.fixture

@@ -659,3 +659,21 @@ def test_two_lost_answers_in_a_row_are_no_conflict(sides):
     report = sides.sync(prefer="remote")
     assert (report.pushed, report.pulled, report.conflicts) == (1, 0, [])
     assert sides.there() == sides.here() == {"a": ([3, 0], {})}
+
+
+@pytest.mark.parametrize(
+    "host", ["http://pinecone.example", "https://http://pinecone.example", "https://[bad", "ftp://127.0.0.1"]
+)
+@pytest.mark.parametrize("in_environment", [False, True])
+def test_the_key_goes_nowhere_unprotected(monkeypatch, host, in_environment):
+    monkeypatch.setattr("pinecone.Pinecone", lambda **given: pytest.fail("asked"))
+    if in_environment:
+        monkeypatch.setenv("PINECONE_CONTROLLER_HOST", host)
+    with pytest.raises(InvalidArgumentError, match="https"):
+        PineconeIndex.connect("i", api_key="k", host=None if in_environment else host)
+
+
+@pytest.mark.parametrize("namespace", [3, None])
+def test_a_namespace_is_text(namespace):
+    with pytest.raises(InvalidArgumentError, match="namespace"):
+        PineconeIndex.connect("i", namespace, api_key="k")

@@ -13,7 +13,7 @@ from qstore_db.models.classifier import Classifier
 from qstore_db.models.specification import ModelSpec
 from qstore_db.optimizers.clipping import global_norm
 from qstore_db.optimizers.natural import natural_direction
-from qstore_db.procedures import training_procedures
+from qstore_db.sql.training_procedures import training_procedures
 from qstore_db.training import checkpoints
 from qstore_db.training.dataset import store_training_data
 from qstore_db.training.material import Features, batches, gather

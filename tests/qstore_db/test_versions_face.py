@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from set_clock import SetClock
 
 from qstore_db import QuantumDatabase
 from qstore_db.errors import (
@@ -24,17 +25,9 @@ from storage_engine.batch import WriteBatch
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC).timestamp()
 
 
-class Clock:
-    def __init__(self):
-        self.now = NOON
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return SetClock(NOON)
 
 
 @pytest.fixture

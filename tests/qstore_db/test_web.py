@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qstore_db import QuantumDatabase
-from qstore_db.errors import NotADatabaseError
+from qstore_db.errors import InvalidArgumentError, NotADatabaseError
 from qstore_db.web.markup import Curve, bars, cell, chart, table
 from qstore_db.web.server import WebServer
 
@@ -139,7 +139,8 @@ def test_a_commit_of_another_process_is_seen(directory, server):
 def test_only_the_printed_address_answers(server):
     base, word = server.url.rstrip("/").rsplit("/", 1)
     assert refused(base + "/")[0] == 404
-    assert refused(f"{base}/{word[:-1]}x/")[0] == 404
+    other = word[:-1] + ("y" if word.endswith("x") else "x")
+    assert refused(f"{base}/{other}/")[0] == 404
     assert refused(server.url, Host="evil.example")[0] == 404
     assert read(server.url, Host=f"localhost:{urllib.parse.urlsplit(base).port}")[0] == 200
     assert word not in refused(base + "/")[1]
@@ -188,3 +189,16 @@ def test_pieces():
     assert "M54.0" in chart("loss", [Curve("train", [1], [0.5])], "nats")
     assert bars([]).startswith("<svg")
     assert bars([1.0, -2.0]).count("<rect") == 2
+
+
+def test_a_port_that_is_none_is_refused_and_leaves_nothing_open(directory, monkeypatch):
+    opened, real = [], QuantumDatabase.open
+    monkeypatch.setattr(QuantumDatabase, "open", lambda *a, **k: opened.append(real(*a, **k)) or opened[-1])
+    with pytest.raises(InvalidArgumentError, match="port"):
+        WebServer(directory, 70_000)
+    assert opened[0]._engine.closed
+
+
+def test_a_number_without_end_is_none(server):
+    for place in (f"collection?name=items&first={'1' * 5000}", f"run?id={'1' * 5000}"):
+        assert refused(server.url + place)[0] == 404

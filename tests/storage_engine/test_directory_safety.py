@@ -11,6 +11,7 @@ import pytest
 from storage_engine.batch import AttachFile, CreateCollection, DeleteRows, PutRecord, PutRows, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.errors import DatabaseError
+from storage_engine.files import LinkedFileError
 from storage_engine.schema import CollectionSchema, GraphOptions, Metric
 
 FILES = [
@@ -92,6 +93,41 @@ def test_a_link_in_place_of_a_file_is_not_followed(path, tmp_path, pattern, read
     refused = refused_or_right(path, read_only)
     assert refused or pattern.startswith("seg/")
     assert {file: file.read_bytes() for file in content} == content
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("pattern", ["LOCK", *FILES])
+def test_a_file_with_a_second_name_is_not_opened(path, tmp_path, pattern, read_only):
+    victims = list(path.glob(pattern))
+    assert victims
+    for place, victim in enumerate(victims):
+        os.link(victim, tmp_path / f"second-{place}")
+    content = [victim.read_bytes() for victim in victims]
+    if read_only and pattern in {"LOCK", "SYNCED"}:  # readers take no lock
+        refused_or_right(path, read_only)
+    else:
+        with (
+            pytest.raises(LinkedFileError, match=r"has 2 names \(hard links\)") as caught,
+            Engine.open(path, read_only=read_only) as engine,
+        ):
+            engine.snapshot().collection("c").metadata_at(np.arange(3))
+        assert "mv COPY FILE" in str(caught.value)
+        assert isinstance(caught.value, DatabaseError)
+    assert [victim.read_bytes() for victim in victims] == content
+    for place in range(len(victims)):
+        (tmp_path / f"second-{place}").unlink()
+    assert not refused_or_right(path, read_only)
+
+
+def test_a_graph_with_a_second_name_is_not_used_and_rows_are_compared(path, tmp_path):
+    victims = list(path.glob("idx/*"))
+    assert victims
+    for place, victim in enumerate(victims):
+        os.link(victim, tmp_path / f"second-{place}")
+    query = np.random.default_rng(0).normal(size=4).astype(np.float32)
+    with Engine.open(path) as engine:
+        assert engine.snapshot().collection("c").search(query, 5).strategy == "exact"
+        assert any(finding.file.startswith("idx/") for finding in engine.verify())
 
 
 @pytest.mark.parametrize("folder", ["manifest", "wal", "seg"])

@@ -7,17 +7,9 @@ import textwrap
 
 import pytest
 
-from storage_engine.files import (
-    ROOT,
-    Disk,
-    DiskError,
-    RealDisk,
-    check_name,
-    parent_of,
-    replace_file,
-    write_all,
-)
+from storage_engine.files import ROOT, Disk, DiskError, check_name, parent_of, replace_file, write_all
 from storage_engine.memory_disk import MemoryDisk
+from storage_engine.real_disk import RealDisk
 
 
 @pytest.fixture(params=["real", "memory"])
@@ -240,7 +232,8 @@ def test_a_full_disk_is_told_apart(tmp_path):
     script = textwrap.dedent(
         """
         import resource, sys
-        from storage_engine.files import DiskError, RealDisk, write_all
+        from storage_engine.files import DiskError, write_all
+        from storage_engine.real_disk import RealDisk
         disk = RealDisk(sys.argv[1], create=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         handle = disk.create("a")

@@ -7,14 +7,14 @@ import textwrap
 import pytest
 
 from storage_engine.errors import DatabaseLockedError
-from storage_engine.files import RealDisk
 from storage_engine.lock import WriterLock
 from storage_engine.memory_disk import MemoryDisk
+from storage_engine.real_disk import RealDisk
 
 HOLD = textwrap.dedent(
     """
     import sys, time
-    from storage_engine.files import RealDisk
+    from storage_engine.real_disk import RealDisk
     from storage_engine.lock import WriterLock
     lock = WriterLock.acquire(RealDisk(sys.argv[1]), now=1700000000.0)
     print("held", flush=True)
@@ -78,7 +78,7 @@ def test_releasing_in_a_forked_child_leaves_the_parents_lock(tmp_path):
         """
         import os, sys
         from storage_engine.errors import DatabaseLockedError
-        from storage_engine.files import RealDisk
+        from storage_engine.real_disk import RealDisk
         from storage_engine.lock import WriterLock
         lock = WriterLock.acquire(RealDisk(sys.argv[1]), now=1.0)
         child = os.fork()

@@ -14,6 +14,7 @@ from storage_engine.staged_file import (
     read_file,
     store_file,
 )
+from storage_engine.testing.failing_disk import FailingDisk, Fault
 
 
 @pytest.fixture
@@ -71,39 +72,9 @@ def test_a_disk_that_stores_something_else_is_found_out(disk):
 
 
 def test_every_call_of_store_file_may_fail_and_leaves_nothing_named():
-    class Failing(MemoryDisk):
-        calls = 0
-        fail_at = 0
-
-        def _count(self, operation, name):
-            self.calls += 1
-            if self.calls == self.fail_at:
-                raise DiskError(operation, name, 28, "no space")
-
-        def create(self, name):
-            self._count("create", name)
-            return super().create(name)
-
-        def write(self, handle, offset, data):
-            self._count("write", handle.name)
-            return super().write(handle, offset, data)
-
-        def sync(self, handle):
-            self._count("sync", handle.name)
-            super().sync(handle)
-
-        def rename(self, source, target):
-            self._count("rename", target)
-            super().rename(source, target)
-
-        def sync_directory(self, directory):
-            self._count("sync_directory", directory)
-            super().sync_directory(directory)
-
     seen = []
-    for fail_at in range(1, 6):
-        disk = Failing()
-        disk.fail_at = fail_at
+    for fail_at in range(5):
+        disk = FailingDisk(None, Fault("broken", at=fail_at))
         with pytest.raises(DiskError) as caught:
             store_file(disk, "x", b"data")
         seen.append(caught.value.operation)

@@ -20,7 +20,7 @@ from storage_engine.errors import (
     InvalidArgumentError,
     ReadOnlyError,
 )
-from storage_engine.files import RealDisk
+from storage_engine.real_disk import RealDisk
 from storage_engine.schema import CollectionSchema, Metric
 
 

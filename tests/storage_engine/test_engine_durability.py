@@ -30,9 +30,10 @@ from storage_engine.errors import (
     NotFoundError,
     WriteFailedError,
 )
-from storage_engine.files import DiskError, RealDisk
+from storage_engine.files import DiskError
 from storage_engine.history.pins import put_retention
 from storage_engine.history.retention import NOTHING
+from storage_engine.real_disk import RealDisk
 from storage_engine.schema import CollectionSchema, Metric
 
 ODD = np.array([[-0.0, 1e-45, 3.4e38], [1, -1.5, 2**-126], [0, 0, -0.0]], np.float32)

@@ -140,7 +140,7 @@ def test_they_live_with_the_graph_and_can_be_given_up(rows, tmp_path):
         [(_, file)] = engine.snapshot().states()[0].rows.layout.chunks[0].graph.file.filters
         assert (tmp_path / "db" / file.name).exists()
         view = engine.snapshot().collection("c")
-        mask = np.isin(np.concatenate([labels, labels]), [1, 2, 3])
+        mask = np.isin(np.concatenate([labels, labels]), [1, 2])
         assert compiled_code.process.load()
         assert view.search(queries[0], 5, mask=mask, ef=12).strategy == "filter_graph"
         assert engine.drop_filter_graph("c", "label") and not engine.drop_filter_graph("c", "label")

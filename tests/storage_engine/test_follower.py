@@ -5,14 +5,14 @@ import pytest
 
 from storage_engine.batch import CreateCollection, DeleteRows, PutRecord, PutRows
 from storage_engine.errors import DamagedError
-from storage_engine.files import RealDisk
 from storage_engine.follower import Follower
 from storage_engine.history.vacuum import directory_bytes, vacuum
 from storage_engine.memory_disk import MemoryDisk
 from storage_engine.opening import open_writable
+from storage_engine.real_disk import RealDisk
 from storage_engine.schema import CollectionSchema, Metric
 from storage_engine.verify import verify
-from storage_engine.wal.record import RECORD_MAGIC
+from storage_engine.wal.record import RECORD_MAGIC, log_name
 
 LOG = "wal/0000000001.wal"
 
@@ -154,4 +154,37 @@ def test_directory_bytes_counts_each_file_once_and_forgives_one_that_goes(tmp_pa
             return [*super().list(directory), "gone"] if directory == "readers" else super().list(directory)
 
     assert directory_bytes(Vanishing(tmp_path / "db")) == inside
+    database.close()
+
+
+class OvertakenDisk(MemoryDisk):
+    """Before it next says whether a log is there, somebody acts."""
+
+    before = None
+
+    def exists(self, name):
+        if self.before is not None and name.startswith("wal/"):
+            act, self.before = self.before, None
+            act()
+        return super().exists(name)
+
+
+def test_the_newest_manifest_is_found_while_the_writer_seals_past_it():
+    disk = OvertakenDisk()
+    database = open_writable(disk, create=True, clock=lambda: 1.0, sync_each=True, build_threads=1)
+    put(database, "a")
+    database.seal()
+    follower = Follower(disk)
+    known = follower.newest_manifest()
+
+    def go_on():
+        for key in ("b", "c"):
+            put(database, key)
+            database.seal()
+        disk.unlink(log_name(known.wal_number))  # as where no old version is kept
+
+    disk.before = go_on
+    assert follower.newest_manifest().number == known.number + 2
+    disk.unlink(log_name(known.wal_number + 2))
+    assert follower.newest_manifest().number == known.number + 1  # nobody went on: the one before
     database.close()

@@ -6,10 +6,11 @@ import hnswlib
 import numpy as np
 import pytest
 
-from storage_engine.index import calibration as module
+from storage_engine.index import recall_measuring as module
 from storage_engine.index.builder import build_graph
-from storage_engine.index.calibration import EFS, MINIMUM_ROWS, QUERIES, TOPS, Calibration, calibrate, held_out
+from storage_engine.index.calibration import EFS, TOPS, Calibration
 from storage_engine.index.hnswlib_builder import frozen
+from storage_engine.index.recall_measuring import MINIMUM_ROWS, QUERIES, calibrate, held_out
 from storage_engine.index.walker import Walker
 from storage_engine.schema import GraphOptions, Metric
 from storage_engine.vectors.distance import exact_top_k

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from storage_engine.errors import InvalidArgumentError
-from storage_engine.index import walk_kernel as kernel
+from storage_engine.index import walk_table
 from storage_engine.index.builder import Builder, build_graph
-from storage_engine.index.calibration import held_out
 from storage_engine.index.graph import Graph
+from storage_engine.index.recall_measuring import held_out
+from storage_engine.index.walk_rules import TOGETHER
 from storage_engine.index.walker import Walker, prepare
 from storage_engine.schema import GraphOptions, Metric
 from storage_engine.vectors.distance import exact_top_k
@@ -110,7 +111,7 @@ def test_the_budget_ends_a_walk(made):
     mask[:20] = True
     walk = made.walker.search(made.queries[0], 10, 60, mask, 300)
     assert walk.exhausted
-    assert 300 < walk.compared <= 300 + kernel.TOGETHER * 2 * OPTIONS.m
+    assert 300 < walk.compared <= 300 + TOGETHER * 2 * OPTIONS.m
     assert not made.walker.search(made.queries[0], 10, 60, mask, 10**9).exhausted
 
 
@@ -151,7 +152,7 @@ def test_visits_are_forgotten_when_their_number_wraps_round(made):
     first = made.walker.search(made.queries[0], 10, 40).ranked.positions.tolist()
     scratch = made.walker._idle[-1]
     scratch.seen[:] = 1  # as if the first search of the last round had met every row
-    scratch.parameters[kernel.EPOCH] = 2**16 - 1
+    scratch.parameters[walk_table.EPOCH] = 2**16 - 1
     assert made.walker.search(made.queries[0], 10, 40).ranked.positions.tolist() == first
     assert scratch.epoch == 1
 

@@ -9,10 +9,10 @@ import pytest
 
 from storage_engine.batch import AttachFile, CreateCollection, DeleteRows, DetachFile, PutRecord, PutRows, WriteBatch
 from storage_engine.engine import Engine
-from storage_engine.files import RealDisk
 from storage_engine.history.pins import put_retention
 from storage_engine.history.reader_pin import ReaderPin, live_pins
 from storage_engine.history.retention import NOTHING
+from storage_engine.real_disk import RealDisk
 from storage_engine.schema import CollectionSchema, GraphOptions, Metric
 
 

@@ -9,7 +9,7 @@ from storage_engine import opening
 from storage_engine.batch import CreateCollection, PutRecord, PutRows, WriteBatch
 from storage_engine.engine import Engine
 from storage_engine.errors import DamagedError, InvalidArgumentError, UnsafeDirectoryError
-from storage_engine.files import DirectoryFacts, directory_facts
+from storage_engine.real_disk import DirectoryFacts, directory_facts
 from storage_engine.schema import CollectionSchema, Metric
 
 

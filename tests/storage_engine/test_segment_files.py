@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage_engine.errors import DamagedError, InvalidMetadataError, QStoreError
-from storage_engine.files import DiskError, RealDisk
+from storage_engine.files import DiskError
 from storage_engine.memory_disk import MemoryDisk
+from storage_engine.real_disk import RealDisk
 from storage_engine.segment.block_file import BLOCK_BYTES, BlockFile, BlockFileWriter
 from storage_engine.segment.deletes import read_deletes, write_deletes
 from storage_engine.segment.segment import Segment
 from storage_engine.segment.tables import read_tables, write_tables
 from storage_engine.segment.writer import RowChunk, SegmentRows, write_segment
 from storage_engine.staged_file import StoredFile, publish
+from storage_engine.testing.failing_disk import FailingDisk, Fault
 
 COLLECTION = "c" * 32
 SEGMENT = "5" * 32
@@ -214,39 +216,13 @@ def test_rows_that_do_not_fit_together_are_refused(disk, wrong):
 
 @pytest.mark.crash
 def test_any_failing_call_leaves_no_segment():
-    class Failing(MemoryDisk):
-        calls = 0
-        fail_at = -1
-
-        def _count(self, operation, name):
-            self.calls += 1
-            if self.calls == self.fail_at:
-                raise DiskError(operation, name, 28, "no space")
-
-        def create(self, name):
-            self._count("create", name)
-            return super().create(name)
-
-        def write(self, handle, offset, data):
-            self._count("write", handle.name)
-            return super().write(handle, offset, data)
-
-        def sync(self, handle):
-            self._count("sync", handle.name)
-            super().sync(handle)
-
-        def rename(self, source, target):
-            self._count("rename", target)
-            super().rename(source, target)
-
-    disk = Failing()
+    disk = FailingDisk(None, Fault("full", at=-1))
     disk.make_directory("seg")
     write(disk, [chunk(0, 3)])
     assert disk.calls > 20
-    for fail_at in range(1, disk.calls + 1):
-        failing = Failing()
+    for fail_at in range(1, disk.calls):
+        failing = FailingDisk(None, Fault("full", at=fail_at))
         failing.make_directory("seg")
-        failing.fail_at = fail_at
         with pytest.raises(DiskError):
             write(failing, [chunk(0, 3)])
         # Names that were already given stay, unnamed by any manifest; no temporary file is left.

@@ -17,8 +17,9 @@ from storage_engine.errors import (
     InvalidArgumentError,
     WriteFailedError,
 )
-from storage_engine.files import DiskError, RealDisk
+from storage_engine.files import DiskError
 from storage_engine.memory_disk import MemoryDisk
+from storage_engine.real_disk import RealDisk
 from storage_engine.wal.reader import LogReader
 from storage_engine.wal.record import (
     FILE_HEADER_BYTES,
@@ -483,7 +484,7 @@ def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path):
     script = textwrap.dedent(
         """
         import sys
-        from storage_engine.files import RealDisk
+        from storage_engine.real_disk import RealDisk
         from storage_engine.wal.writer import LogWriter
         disk = RealDisk(sys.argv[1])
         disk.make_directory("wal")

@@ -19,6 +19,8 @@ from qstore_db.errors import BackendFailedError
 SUM_TOLERANCE: Final = 1e-3
 """By how much the shares of a histogram may miss 1."""
 
+_DIGITS: Final = 18  # of an outcome: more than any device has qubits for
+
 
 def histograms_of(answer: object, children: Sequence[str], circuits: int) -> list[Mapping[str, object]]:
     """One histogram for each circuit, in the order in which the circuits were sent.
@@ -62,8 +64,9 @@ def shares_of(histogram: Mapping[str, object], n_qubits: int) -> tuple[NDArray[n
     found: dict[int, float] = {}
     for key, value in histogram.items():
         valid = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1 + SUM_TOLERANCE
-        if not key.isascii() or not key.isdigit() or int(key) >> n_qubits or not valid:
-            raise _wrong(f"a histogram of {n_qubits} qubit(s) holds {key!r}: {value!r}")
+        number = key.isascii() and key.isdigit() and len(key) <= _DIGITS
+        if not number or int(key) >> n_qubits or not valid:
+            raise _wrong(f"a histogram of {n_qubits} qubit(s) holds {key[:_DIGITS]!r}: {value!r}")
         outcome = int(format(int(key), f"0{n_qubits}b")[::-1], 2)
         found[outcome] = found.get(outcome, 0.0) + float(value)  # type: ignore[arg-type]
     outcomes = np.array(sorted(found), np.int64)

@@ -120,7 +120,7 @@ class IonqService:
         return price_of(priced, self._rates)
 
     def send(self, requests: Sequence[ExecutionRequest], *, tag: str, timeout_seconds: float) -> str:
-        """One POST.
+        """One POST. ``timeout_seconds`` is its time; writing the circuits takes what it takes before that.
 
         Raises:
             InvalidArgumentError: No requests, a tag of another form, or no time.
@@ -132,7 +132,7 @@ class IonqService:
         call = self._transport.within(timeout_seconds)
         _check_tag(tag)
         shots = self._checked_shots(requests)
-        answer = self._sdk.post(self._all_sent(requests, call), shots, tag, call)
+        answer = self._sdk.post(self._all_sent(requests), shots, tag, call)
         job_id = answer.get("id") if isinstance(answer, Mapping) else None
         if not isinstance(job_id, str) or not job_id:
             raise SubmissionUnknownError(
@@ -163,7 +163,7 @@ class IonqService:
             NotFoundError: The account has no such job.
             BackendFailedError: No answer, or a state that is not known.
         """
-        return _state(self._sdk.job(_checked_id(job_id), self._transport.within(timeout_seconds)))
+        return _state(self._job(job_id, self._transport.within(timeout_seconds)))
 
     def fetch(
         self, job_id: str, requests: Sequence[ExecutionRequest], *, timeout_seconds: float
@@ -175,7 +175,7 @@ class IonqService:
             BackendFailedError: It is not done, failed, was cancelled, or its results do not fit the requests.
         """
         call = self._transport.within(timeout_seconds)
-        job = self._sdk.job(_checked_id(job_id), call)
+        job = self._job(job_id, call)
         _check_done(job, job_id)
         circuits = sum(request.samples for request in requests)
         children = job.get("child_job_ids") or ()
@@ -192,17 +192,17 @@ class IonqService:
         """Stops a job that has not begun: up to three requests.
 
         It asks where the job stands first: the provider also cancels completed jobs, whose results would be lost, and a
-        running one has to be paid for anyway.
+        running one has to be paid for anyway. Of one that was cancelled before it began it is as sure as of its own.
 
         Raises:
             BackendFailedError: The provider could not be asked.
         """
         call = self._transport.within(timeout_seconds)
         try:
-            if _state(self._sdk.job(_checked_id(job_id), call)) is not JobState.WAITING:
-                return False
-            self._sdk.cancel(job_id, call)
-            job = self._sdk.job(job_id, call)
+            job = self._job(job_id, call)
+            if _state(job) is JobState.WAITING:
+                self._sdk.cancel(job_id, call)
+                job = self._job(job_id, call)
         except NotFoundError:
             return False
         return _state(job) is JobState.CANCELLED and not job.get("started_at")
@@ -251,13 +251,16 @@ class IonqService:
             self._compiled.put(circuit.digest, found, 600 * len(found.operations) + 4096)
         return found
 
-    def _all_sent(self, requests: Sequence[ExecutionRequest], call: Call) -> list[Circuit]:
-        sent = []
-        for request in requests:
-            for circuit in _bound(request):
-                sent.append(self._sent(circuit))
-                call.check()
-        return sent
+    def _all_sent(self, requests: Sequence[ExecutionRequest]) -> list[Circuit]:
+        return [self._sent(circuit) for request in requests for circuit in _bound(request)]
+
+    def _job(self, job_id: str, call: Call) -> Mapping[str, object]:
+        job: object = self._sdk.job(_checked_id(job_id), call)
+        if not isinstance(job, Mapping) or job.get("id") != job_id:
+            raise BackendFailedError(
+                f"IonQ's answer about the job {job_id} is not about it", fix="Ask again.", value=job_id, retryable=True
+            )
+        return job
 
     def _checked_shots(self, requests: Sequence[ExecutionRequest]) -> int:
         if not requests:

@@ -7,6 +7,7 @@ The SDKs call the functions of the module ``requests``: without a deadline, and 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ LONGEST_RETRY_AFTER: Final = 3600.0
 _NOT_NOW: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """The request was not carried out; it may be asked again."""
 
+_VERSION_ONLY: Final = re.compile(r"(/v[0-9.]+)?/?")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _NO_PROXIES: Final[Any] = {"http": None, "https": None, "all": None}
 """For this machine, whatever the environment names."""
@@ -65,7 +67,7 @@ class Transport:
     """The way to one provider. The key goes to its host only, over TLS unless that is this machine.
 
     Args:
-        url: Scheme and host, and whatever follows.
+        url: Scheme and host; a version may follow, in whose place the backend puts its own.
         key: Of the account.
 
     Raises:
@@ -75,22 +77,32 @@ class Transport:
     __slots__ = ("_key", "origin")
 
     def __init__(self, url: str, key: ApiKey) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise InvalidArgumentError(
-                f"{key.struck_from(url)!r} is no address of a service",
-                fix="Give an address such as https://api.ionq.co/v0.4.",
-                value=key.struck_from(url),
-            )
+        fix = "Give an address such as https://api.ionq.co/v0.4."
+        if "@" in url:  # not shown: what stands before it is a login
+            raise InvalidArgumentError("the address of the service holds a login", fix=fix)
+        shown = key.struck_from(url)
+        try:
+            parts = urlsplit(url)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # brackets without an end, or a port beyond 65,535
+            is_address = False
+        if not is_address:
+            raise InvalidArgumentError(f"{shown!r} is no address of a service", fix=fix, value=shown)
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise InvalidArgumentError(
-                f"{url!r} would send the API key unprotected", fix="Use https, or a service on 127.0.0.1.", value=url
+                f"{shown!r} would send the API key unprotected",
+                fix="Use https, or a service on 127.0.0.1.",
+                value=shown,
+            )
+        if not _VERSION_ONLY.fullmatch(parts.path):
+            raise InvalidArgumentError(
+                f"{shown!r} has a path that would not be asked", fix="Give scheme, host and port.", value=shown
             )
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._key = key
 
     def within(self, timeout_seconds: float) -> Call:
-        """One call of the service: all its requests share the time.
+        """One call of the service: all its requests share the time, which begins with the first of them.
 
         Raises:
             InvalidArgumentError: The time is not above 0.
@@ -99,7 +111,7 @@ class Transport:
             raise InvalidArgumentError(
                 f"timeout_seconds is {timeout_seconds}", fix="Give a time above 0.", value=timeout_seconds
             )
-        return Call(self.origin, self._key, time.monotonic() + timeout_seconds)
+        return Call(self.origin, self._key, timeout_seconds)
 
 
 class Call:
@@ -108,22 +120,14 @@ class Call:
     Args:
         origin: Scheme, host and port that are asked, and no other.
         key: Of the account.
-        deadline: Of ``time.monotonic``.
+        seconds: From the first request on, for all of them together; writing a job before it is sent takes none.
     """
 
-    __slots__ = ("_deadline", "_key", "_origin")
+    __slots__ = ("_deadline", "_key", "_origin", "_seconds")
 
-    def __init__(self, origin: str, key: ApiKey, deadline: float) -> None:
-        self._origin, self._key, self._deadline = origin, key, deadline
-
-    def check(self) -> None:
-        """While a job is prepared.
-
-        Raises:
-            SubmissionRefusedError: The deadline passed; nothing was sent.
-        """
-        if time.monotonic() >= self._deadline:
-            self._fail("POST", "there was no time left to send the job", sent=False)
+    def __init__(self, origin: str, key: ApiKey, seconds: float) -> None:
+        self._origin, self._key, self._seconds = origin, key, seconds
+        self._deadline: float | None = None
 
     def get(self, url: str, **fields: Any) -> Answer:
         """Asks.
@@ -152,7 +156,10 @@ class Call:
         if not url.startswith(f"{self._origin}/"):
             what = f"{url} is not an address of {self._origin}, so nothing was sent"
             self._fail(method, what, sent=False, retryable=False)
-        remaining = self._deadline - time.monotonic()
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+        remaining = self._deadline - now
         if remaining <= 0:
             self._fail(method, f"there was no time left for {what}", sent=False)
         exchange = Exchange(self._sender(method, url, fields, remaining))
@@ -191,7 +198,7 @@ class Call:
         if status < HTTPStatus.MULTIPLE_CHOICES:
             try:
                 json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):  # nested without end
                 self._fail(method, f"the answer to {what} is no JSON", sent=True)
             return Answer(status, text, headers)
         said = self._key.struck_from(_message(text))[:MESSAGE_LENGTH]
@@ -247,7 +254,7 @@ def _message(text: str) -> str:
     """The provider's own words."""
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(said, dict):
         return ""

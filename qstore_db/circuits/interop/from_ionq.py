@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from numbers import Real
 from typing import Final
 
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.controlled import controlled, multi_controlled_phase
+from qstore_db.circuits.pauli_rotations import rotation_about
 from qstore_db.errors import InvalidCircuitError
 
 TURN: Final = 2 * math.pi
@@ -120,29 +120,8 @@ def _exponential(fields: Mapping[str, object], targets: tuple[int, ...]) -> list
         if any(not _commute(term, other) for other in terms):
             raise _wrong(fields, f"the term {term!r} does not commute with every other one")
         letters = {target: letter for target, letter in zip(targets, reversed(term), strict=True) if letter != "I"}
-        steps += _pauli_rotation(letters, 2 * time * _real(fields, "coefficients", weight))
+        steps += rotation_about(letters, 2 * time * _real(fields, "coefficients", weight))
     return steps
-
-
-def _pauli_rotation(letters: Mapping[int, str], angle: float) -> list[Operation]:
-    """exp(-i angle/2 · P), by a turn of each letter to Z and the parity of all on the last qubit."""
-    if not letters:
-        return []  # a global phase
-    before = [step for qubit, letter in letters.items() for step in _to_z(letter, qubit)]
-    after = [step for qubit, letter in letters.items() for step in _from_z(letter, qubit)]
-    chain = list(letters)
-    parity = [Operation("CX", pair) for pair in pairwise(chain)]
-    return [*before, *parity, Operation("RZ", chain[-1:], (angle,)), *reversed(parity), *after]
-
-
-def _to_z(letter: str, qubit: int) -> list[Operation]:
-    return {"X": [Operation("H", (qubit,))], "Y": [Operation("SDG", (qubit,)), Operation("H", (qubit,))]}.get(
-        letter, []
-    )
-
-
-def _from_z(letter: str, qubit: int) -> list[Operation]:
-    return {"X": [Operation("H", (qubit,))], "Y": [Operation("H", (qubit,)), Operation("S", (qubit,))]}.get(letter, [])
 
 
 def _commute(term: str, other: object) -> bool:

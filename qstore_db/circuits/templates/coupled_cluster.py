@@ -8,44 +8,14 @@ excitations' exponentials in the stated order, not the exponential of their sum.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, pairwise, product
+from itertools import combinations, product
 
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.observables import PauliString
 from qstore_db.circuits.parameters import AngleLike, Weight, angle
 from qstore_db.circuits.pauli_products import ladder_strings
+from qstore_db.circuits.pauli_rotations import pauli_rotation
 from qstore_db.errors import InvalidCircuitError
-
-
-def pauli_rotation(string: PauliString, theta: AngleLike) -> Circuit:
-    """exp(-i θ/2 P) for a Pauli string P: a chain of CX that collects the parity, one RZ, and the way back.
-
-    Exact, and up to a global phase the identity for a string of identities. Source: Nielsen and Chuang, section 4.7.3.
-
-    Args:
-        string: P, on the circuit's qubits.
-        theta: Radians; may hold weights and data.
-
-    Example:
-        >>> [operation.gate for operation in pauli_rotation(PauliString("XIZ"), 0.5).operations]
-        ['H', 'CX', 'RZ', 'CX', 'H']
-    """
-    letters = string.on_qubits
-    if not letters:
-        return Circuit(string.n_qubits)
-    before: list[Operation] = []
-    after: list[Operation] = []
-    for qubit, letter in letters.items():
-        if letter == "X":
-            before.append(Operation("H", (qubit,)))
-            after.append(Operation("H", (qubit,)))
-        elif letter == "Y":
-            before += [Operation("SDG", (qubit,)), Operation("H", (qubit,))]
-            after += [Operation("H", (qubit,)), Operation("S", (qubit,))]
-    qubits = tuple(letters)
-    chain = [Operation("CX", (first, second)) for first, second in pairwise(qubits)]
-    rotation = Operation("RZ", (qubits[-1],), (angle(theta),))
-    return Circuit(string.n_qubits, (*before, *chain, rotation, *reversed(chain), *after))
 
 
 def excitation(n_qubits: int, occupied: Sequence[int], virtual: Sequence[int], theta: AngleLike) -> Circuit:

@@ -23,7 +23,7 @@ from qstore_db.models.named import model_of
 from qstore_db.models.reduction import fit_reduction
 from qstore_db.models.specification import ALIASES, ModelSpec
 from qstore_db.models.target_scaling import TargetScaling
-from qstore_db.procedures import RUN_SCHEMA, ProgressFactory, run_table
+from qstore_db.sql.training_procedures import RUN_SCHEMA, ProgressFactory, run_table
 from qstore_db.training.dataset import LABEL, label_array, storing
 from qstore_db.training.loader import hold_out
 from qstore_db.training.material import check_hold_out

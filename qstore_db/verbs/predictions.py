@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from storage_engine.engine import Engine
 
 if TYPE_CHECKING:
-    from qstore_db.plugins import OpenSession
+    from qstore_db.sql.plugins import OpenSession
     from qstore_db.training.evaluation import Evaluation
     from qstore_db.training.feature_extraction import Extraction
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 import pyarrow as pa
 
 from qstore_db.hyperparameters.observation import Outcome
-from qstore_db.tables import RegistryTable
+from qstore_db.sql.registry_table import RegistryTable
 from qstore_db.training.studies import all_studies, all_trials, report_of
 from query.ports import SystemTable
-from query.system.moments import TIME
+from query.system.moments import TIME, moment
 from storage_engine.snapshot import Snapshot
 
 STUDIES: Final = pa.schema(
@@ -88,7 +88,7 @@ def study_rows(snapshot: Snapshot, name: str | None = None) -> Iterable[Mapping[
             "best_model": report.best_model,
             "space": json.dumps(study.space.to_json()),
             "options": json.dumps(study.options.to_json()),
-            "created_at": _microseconds(study.created_at),
+            "created_at": moment(study.created_at),
         }
 
 
@@ -106,10 +106,6 @@ def _trials(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
             "spec_version": trial.version,
             "version": trial.trained_version,
             "error": trial.error,
-            "started_at": _microseconds(trial.started_at),
-            "finished_at": None if trial.finished_at is None else _microseconds(trial.finished_at),
+            "started_at": moment(trial.started_at),
+            "finished_at": None if trial.finished_at is None else moment(trial.finished_at),
         }
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1e6)

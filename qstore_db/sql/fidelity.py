@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from qstore_db.errors import DimensionMismatchError, InvalidVectorError
-from qstore_db.functions.vector_lists import lengths, matrix
+from qstore_db.sql.vector_lists import lengths, matrix
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
+from qstore_db.sql.arguments import given_arguments
 from qstore_db.sync.options import SyncOptions
 from qstore_db.sync.pairing import pairings
 from qstore_db.sync.pinecone_index import PineconeIndex
@@ -76,7 +77,7 @@ class Sync:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Sync; see :meth:`qstore_db.Collection.sync` for the errors. ``conflicts`` are the ids."""
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        given = given_arguments(arguments)
         options = SyncOptions(**{name: given.pop(name) for name in _OPTIONS if name in given})
         collection, index = given.pop("collection"), given.pop("index")
         self.engine.snapshot().collection(collection)  # before anything is asked of the network

@@ -6,7 +6,7 @@ Each is computed from a snapshot when it is queried. Times are UTC.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from qstore_db.backends.named import BACKENDS
 from qstore_db.backends.request import Reading
+from qstore_db.sql.registry_table import RegistryTable
 from qstore_db.training import metrics
 from qstore_db.training.aliases import aliases_of
 from qstore_db.training.options import GRADIENTS
@@ -28,7 +29,7 @@ from qstore_db.training.registry import (
     version_key,
 )
 from query.ports import SystemTable
-from query.system.moments import TIME
+from query.system.moments import TIME, moment
 from storage_engine.engine import Engine
 from storage_engine.snapshot import Snapshot
 
@@ -145,25 +146,6 @@ BACKENDS_SCHEMA: Final = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryTable:
-    """A table whose rows are made from the records of a snapshot alone.
-
-    Args:
-        name: In SQL.
-        schema: Its columns.
-        records: Its rows in order, as mappings from every column.
-    """
-
-    name: str
-    schema: pa.Schema
-    records: Callable[[Snapshot], Iterable[Mapping[str, Any]]]
-
-    def rows(self, snapshot: Snapshot) -> pa.Table:
-        """All rows at the snapshot."""
-        return pa.Table.from_pylist(list(self.records(snapshot)), schema=self.schema)
-
-
-@dataclass(frozen=True, slots=True)
 class MetricsTable:
     """The table ``metrics``: a row for each step and, with step -1, for each epoch; by run, then as they were made.
 
@@ -223,8 +205,8 @@ def _models(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
             "train_loss": newest.scores.train_loss,
             "dataset": newest.dataset,
             "run_id": newest.run_id,
-            "created_at": _microseconds(model.created_at),
-            "updated_at": _microseconds(model.updated_at),
+            "created_at": moment(model.created_at),
+            "updated_at": moment(model.updated_at),
         }
 
 
@@ -249,7 +231,7 @@ def _versions(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
             "checkpoint": None if version.checkpoint is None else version.checkpoint.name,
             "spec": json.dumps(version.spec.to_json()),
             "packages": json.dumps(dict(version.packages)),
-            "created_at": _microseconds(version.created_at),
+            "created_at": moment(version.created_at),
         }
 
 
@@ -286,9 +268,9 @@ def _runs(snapshot: Snapshot) -> Iterable[Mapping[str, Any]]:
             "seed": options.seed,
             "error": run.error,
             "checkpoint": None if run.checkpoint is None else run.checkpoint.name,
-            "started_at": _microseconds(run.started_at),
-            "heartbeat_at": _microseconds(run.heartbeat_at),
-            "finished_at": None if run.finished_at is None else _microseconds(run.finished_at),
+            "started_at": moment(run.started_at),
+            "heartbeat_at": moment(run.heartbeat_at),
+            "finished_at": None if run.finished_at is None else moment(run.finished_at),
             "host": run.host,
             "process_id": run.process_id,
             "options": json.dumps(options.to_json()),
@@ -318,7 +300,7 @@ def _checkpoint(run: Run, file: str, length: int, sha256: str) -> Mapping[str, A
         "file": file,
         "bytes": length,
         "sha256": sha256,
-        "saved_at": _microseconds(run.heartbeat_at),
+        "saved_at": moment(run.heartbeat_at),
     }
 
 
@@ -353,7 +335,3 @@ def _accuracy(scores: Scores) -> tuple[float | None, str | None]:
 
 def _status(version: ModelVersion) -> str:
     return "trained" if version.is_trained else "created"
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1e6)

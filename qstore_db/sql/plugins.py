@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qstore_db.care_procedures import care_procedures
-from qstore_db.functions.fidelity import Fidelity
-from qstore_db.functions.model_functions import model_functions
-from qstore_db.job_table import JOBS_TABLE
-from qstore_db.model_statements import RegistryStatements
-from qstore_db.procedures import ProgressFactory, training_procedures
-from qstore_db.python_procedures import AllowedFunctions
 from qstore_db.search.text_in_sql import HybridScore, TextMatch
-from qstore_db.state_procedures import state_procedures
-from qstore_db.state_tables import state_tables
-from qstore_db.study_procedures import study_procedures
-from qstore_db.study_tables import study_tables
-from qstore_db.sync_in_sql import Sync, SyncsTable
-from qstore_db.tables import training_tables
+from qstore_db.sql.care_procedures import care_procedures
+from qstore_db.sql.fidelity import Fidelity
+from qstore_db.sql.job_table import JOBS_TABLE
+from qstore_db.sql.model_functions import model_functions
+from qstore_db.sql.model_statements import RegistryStatements
+from qstore_db.sql.python_procedures import AllowedFunctions
+from qstore_db.sql.state_procedures import state_procedures
+from qstore_db.sql.state_tables import state_tables
+from qstore_db.sql.study_procedures import study_procedures
+from qstore_db.sql.study_tables import study_tables
+from qstore_db.sql.syncs import Sync, SyncsTable
+from qstore_db.sql.training_procedures import ProgressFactory, training_procedures
+from qstore_db.sql.training_tables import training_tables
+from qstore_db.sql.vacuum_procedure import Vacuum
 from qstore_db.training.trained_models import TrainedModels
-from qstore_db.vacuum_procedure import Vacuum
 from query.session import Session
 from storage_engine.engine import Engine
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from qstore_db.errors import DimensionMismatchError
-from qstore_db.functions.vector_lists import lengths, matrix
+from qstore_db.sql.vector_lists import lengths, matrix
 from qstore_db.training.trained_models import TrainedModel, TrainedModels
 
 _ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE[]": pa.list_(pa.float64())}

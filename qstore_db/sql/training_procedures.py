@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import pyarrow as pa
 
+from qstore_db.sql.arguments import given_arguments
 from qstore_db.training.evaluation import Evaluation, evaluate
 from qstore_db.training.feature_extraction import extract_features
 from qstore_db.training.model_reading import ModelReading
@@ -168,7 +169,7 @@ class Train:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Train; see :mod:`qstore_db.training.trainer` for the errors."""
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        given = given_arguments(arguments)
         model, dataset = given.pop("model"), given.pop("dataset")
         options = TrainingOptions.from_options(given)
         begin = fine_tune if self.learned else train
@@ -234,7 +235,7 @@ class Evaluate:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Evaluate; see :func:`qstore_db.training.evaluation.evaluate` for the errors."""
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        given = given_arguments(arguments)
         model, dataset = given.pop("model"), given.pop("dataset")
         reading = ModelReading(**{name: given.pop(name) for name in _READING if name in given})
         return evaluation_table(evaluate(self.engine, self.models, model, dataset, reading=reading, **given))
@@ -269,7 +270,7 @@ class ExtractFeatures:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Extract; see :func:`qstore_db.training.feature_extraction.extract_features` for the errors."""
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        given = given_arguments(arguments)
         model, dataset = given.pop("model"), given.pop("dataset")
         made = extract_features(self.engine, self.models, dataset, model, **given)
         row = {name: getattr(made, name, None) for name in EXTRACTION_SCHEMA.names}
@@ -308,7 +309,7 @@ class Promote:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Promote; see :func:`qstore_db.training.promotion.promote` for the errors."""
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        given = given_arguments(arguments)
         alias = promote(self.engine, self.models, given.pop("model"), **given)
         row = {name: getattr(alias, name) for name in PROMOTION_SCHEMA.names}
         return pa.Table.from_pylist([row], schema=PROMOTION_SCHEMA)

@@ -25,7 +25,7 @@ VACUUM_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Vacuum:
-    """One row: what :meth:`qstore_db.version_verbs.VersionVerbs.vacuum` reports.
+    """One row: what :meth:`qstore_db.verbs.versions.VersionVerbs.vacuum` reports.
 
     Args:
         engine: The database.

@@ -198,7 +198,7 @@ def _table(procedure: str, target: str, returned: object) -> pa.Table:
                 return pa.table(dict(returned))
             case list() | tuple() if returned and all(isinstance(row, Mapping) for row in returned):
                 return pa.Table.from_pylist([dict(row) for row in returned])
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise _no_result(procedure, target, str(error)) from error
     raise _no_result(procedure, target, f"it is a {type(returned).__name__}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from qstore_db.errors import InvalidArgumentError, UnknownCollectionError
 from qstore_db.functions.group_writing import measure_entangled_group
 from qstore_db.functions.state_measurement import measure
 from qstore_db.hits import Hits, own_name
+from qstore_db.sql.arguments import given_arguments
 from query.ports import Parameter, Procedure
 from query.session import Session
 from query.system.moments import TIME, moment
@@ -95,7 +96,7 @@ class ContextQuery:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Search; see :meth:`qstore_db.Collection.query` for the errors."""
-        given = _given(arguments)
+        given = given_arguments(arguments)
         name = given.pop("collection", DEFAULT)
         if self.engine.snapshot().collection(name).schema.role is Role.HIDDEN:
             raise UnknownCollectionError(f"no collection {name!r}", fix="SELECT name FROM collections", value=name)
@@ -138,7 +139,7 @@ class Measure:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Measure and record; see :func:`qstore_db.functions.state_measurement.measure` for the errors."""
-        given = _given(arguments)
+        given = given_arguments(arguments)
         found = measure(self.engine, given.pop("collection", DEFAULT), given.pop("id"), **given)
         row = {name: getattr(found, name) for name in MEASUREMENT_SCHEMA.names}
         row["measured_at"] = moment(found.measured_at)
@@ -167,7 +168,7 @@ class MeasureGroup:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Measure and record; see :func:`qstore_db.functions.group_writing.measure_entangled_group` for the errors."""
-        given = _given(arguments)
+        given = given_arguments(arguments)
         found = measure_entangled_group(self.engine, given.pop("id"), **given)
         rows = [
             {
@@ -192,7 +193,3 @@ def state_procedures(engine: Engine, session: Callable[[], Session]) -> tuple[Pr
         session: Evaluates conditions of queries.
     """
     return (ContextQuery(engine, session), Measure(engine), MeasureGroup(engine))
-
-
-def _given(arguments: Mapping[str, object]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}

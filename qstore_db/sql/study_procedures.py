@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from qstore_db.errors import InvalidArgumentError
-from qstore_db.procedures import OPTION_PARAMETERS, ProgressFactory
-from qstore_db.study_tables import STUDIES, study_rows
+from qstore_db.sql.arguments import given_arguments
+from qstore_db.sql.study_tables import STUDIES, study_rows
+from qstore_db.sql.training_procedures import OPTION_PARAMETERS, ProgressFactory
 from qstore_db.training.hyperparameter_search import resume_search, search_hyperparameters
 from qstore_db.training.options import TrainingOptions, option_name
 from qstore_db.training.studies import StudyReport
@@ -62,7 +62,7 @@ class SearchHyperparameters:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Search; see :func:`qstore_db.training.hyperparameter_search.search_hyperparameters` for the errors."""
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        given = given_arguments(arguments)
         model, dataset = given.pop("model"), given.pop("dataset")
         options = {name: given.pop(name) for name in list(given) if option_name(name) is not None}
         if "space" in given:
@@ -107,7 +107,7 @@ class ResumeSearch:
 
     def call(self, arguments: Mapping[str, object]) -> pa.Table:
         """Go on; see :func:`qstore_db.training.hyperparameter_search.resume_search` for the errors."""
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        given = given_arguments(arguments)
         return _row(self.engine, resume_search(self.engine, given.pop("study"), progress=self.progress, **given))
 
 

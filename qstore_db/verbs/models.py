@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from numpy.typing import ArrayLike
 
 from qstore_db.errors import InvalidArgumentError
-from qstore_db.prediction_verbs import PredictionVerbs
 from qstore_db.row_input import MetadataInput
+from qstore_db.verbs.predictions import PredictionVerbs
 
 if TYPE_CHECKING:
     from qstore_db.models.losses import Loss

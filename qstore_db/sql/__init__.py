@@ -1,0 +1,1 @@
+"""What this floor plugs into SQL: tables, procedures, functions and the statements about models."""
