@@ -81,13 +81,14 @@ class RemoteJob:
         is_new: Whether it was planned by this backend and was never sent.
     """
 
-    __slots__ = ("_is_new", "_line", "_requests", "left", "record", "taken", "task", "waiting")
+    __slots__ = ("_copies", "_is_new", "_line", "_requests", "left", "record", "taken", "task", "waiting")
 
     def __init__(
         self, line: Line, record: JobRecord, requests: tuple[ExecutionRequest, ...] | None = None, *, is_new: bool
     ) -> None:
         self._line, self._requests, self._is_new = line, requests, is_new
         self.record = record
+        self._copies = NOTHING  # what copies of it cost that ran
         self.taken = asyncio.Event()
         self.waiting: set[int] = set()
         """Places of its requests that somebody waits for."""
@@ -224,10 +225,9 @@ class RemoteJob:
                 note = f"{other} could not be cancelled: {error}"
             else:
                 note = f"{other} {'was cancelled' if stopped else 'ran as well'}"
+            self._copies += NOTHING if stopped else of_one
             self.record = replace(
-                self.record,
-                note=f"sent more than once; the copy {note}",
-                estimate=self.record.estimate if stopped else self.record.estimate + of_one,
+                self.record, note=f"sent more than once; the copy {note}", estimate=of_one + self._copies
             )
 
     async def _note_taken(self, provider_id: str) -> None:
@@ -313,6 +313,7 @@ class RemoteJob:
 
     async def _end(self, status: JobStatus, *, note: str, cost: Decimal = NOTHING) -> None:
         line = self._line
+        cost = max(cost, self._copies)
         ended = replace(self.record, status=status, ended_at=line.clock(), cost=cost, note=note)
         self.record = ended
         await line.call(line.ledger.update, ended)

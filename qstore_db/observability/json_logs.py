@@ -66,7 +66,10 @@ class JsonFormatter(logging.Formatter):
             fields["error"], fields["error_message"] = type(error).__name__, str(error)
             fields["traceback"] = self.formatException(record.exc_info)
         secrets = self._secrets()
-        return json.dumps({name: _clean(name, value, secrets) for name, value in fields.items()}, ensure_ascii=False)
+        line = json.dumps({name: _clean(name, value, secrets) for name, value in fields.items()}, ensure_ascii=False)
+        # Names of files may hold what UTF-8 has no form for; escaped, it is JSON again. A stream that refused the line
+        # would have logging print the record as it came, with its secrets.
+        return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def _secrets(self) -> list[str]:
         """Values of the environment to hide, longest first, so that none hides a part of another."""

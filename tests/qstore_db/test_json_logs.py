@@ -152,3 +152,9 @@ def test_a_run_is_logged_from_begin_to_end(logged):
 )
 def test_secrets_after_longer_names_and_in_quotes_are_hidden(said, shown):
     assert line(said)["message"] == shown
+
+
+def test_a_name_that_is_no_text_can_be_written_to_any_stream_of_utf_8():
+    record = logging.makeLogRecord({"msg": "opened %s", "args": ("shop\udc80.qdb",)})
+    written = JsonFormatter({}).format(record).encode()
+    assert json.loads(written)["message"] == "opened shop\udc80.qdb"

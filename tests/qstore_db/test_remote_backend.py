@@ -624,3 +624,18 @@ def test_a_job_that_somebody_cancelled_after_it_had_begun_was_paid_for(folder):
     (error,) = outcomes(over(Begun(folder, state=states), ledger), [request()])
     assert "was cancelled" in str(error)
     assert (ledger.records()[0].status, ledger.records()[0].cost) == (JobStatus.CANCELLED, CENT)
+
+
+def test_a_copy_that_ran_counts_though_the_job_itself_was_cancelled(folder):
+    class Twice(ScriptedProvider):
+        def send(self, requests, *, tag, timeout_seconds):
+            for _ in range(2):
+                self._take(requests, tag)
+            raise SubmissionUnknownError("the connection broke")
+
+        def cancel(self, job_id, *, timeout_seconds):
+            return job_id == "job-000001"
+
+    ledger = MemoryLedger()
+    outcomes(over(Twice(folder, state=[JobState.CANCELLED]), ledger), [request()])
+    assert (ledger.records()[0].status, ledger.records()[0].cost) == (JobStatus.CANCELLED, CENT)
