@@ -30,7 +30,7 @@ def path(tmp_path_factory, vectors):
         for metric in ("l2", "cosine", "ip"):
             for codes in ("stored", "computed"):
                 items = db.create_collection(f"{metric}_{codes}", D, metric, m=8, ef_construction=60, codes=codes)
-                items.insert([str(n) for n in range(N)], vectors, metadata={"part": np.arange(N) % 3})
+                items.insert([str(n) for n in range(N)], vectors, metadata={"part": np.arange(N) % 3, "rare": np.arange(N) % 97})
                 items.build_graph()
     return path
 
@@ -38,7 +38,7 @@ def path(tmp_path_factory, vectors):
 def answers(path, name, vectors):
     with QuantumDatabase.open(path, read_only=True) as db:
         items = db.collection(name)
-        asked = [{"ef": 20}, {"exact": True}, {"where": "part = 1"}, {"where": "part <> 1", "ef": 20}]
+        asked = [{"ef": 20}, {"exact": True}, {"where": "rare = 7"}, {"where": "part <> 1", "ef": 20}]
         hits = [items.query(query * np.float32(1.1), 10, **how) for query in vectors[:200:20] for how in asked]
         return [(one.ids, one.scores.tobytes(), one.strategy) for one in hits]
 
