@@ -30,7 +30,9 @@ def path(tmp_path_factory, vectors):
         for metric in ("l2", "cosine", "ip"):
             for codes in ("stored", "computed"):
                 items = db.create_collection(f"{metric}_{codes}", D, metric, m=8, ef_construction=60, codes=codes)
-                items.insert([str(n) for n in range(N)], vectors, metadata={"part": np.arange(N) % 3, "rare": np.arange(N) % 97})
+                items.insert(
+                    [str(n) for n in range(N)], vectors, metadata={"part": np.arange(N) % 3, "rare": np.arange(N) % 97}
+                )
                 items.build_graph()
     return path
 
