@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.observables import Observable, require_qubits, terms_of
+from qstore_db.circuits.observables import Observable, listed, require_qubits, terms_of
 from qstore_db.errors import InvalidArgumentError, InvalidVectorError
 
 MAX_SHOTS: Final = 100_000_000
@@ -143,7 +143,7 @@ def spelled(observables: Iterable[Observable]) -> str:
 
 
 def _observables(circuit: Circuit, observables: Iterable[Observable]) -> tuple[Observable, ...]:
-    chosen = tuple(observables)
+    chosen = listed(observables)
     require_qubits(chosen, circuit.n_qubits)
     return chosen
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from qstore_db.errors import InvalidCircuitError
 
@@ -145,11 +145,29 @@ def terms_of(observable: Observable) -> tuple[tuple[float, PauliString], ...]:
     return observable.terms if isinstance(observable, PauliSum) else ((1.0, observable),)
 
 
+_ALONE: Final = (PauliString, PauliSum, str)
+
+
+def listed(observables: Iterable[Observable]) -> tuple[Observable, ...]:
+    """Observables as a tuple.
+
+    Raises:
+        InvalidCircuitError: A single one, or its letters, stands where several are taken.
+    """
+    if isinstance(observables, _ALONE):
+        raise InvalidCircuitError(
+            f"{observables!s} stands alone where observables are listed",
+            fix="Give a list, such as [PauliString('XIZ')].",
+            value=str(observables),
+        )
+    return tuple(observables)
+
+
 def require_observables(observables: Sequence[Observable], n_qubits: int) -> None:
     """Checks that there are observables and that they are written for a circuit's qubits.
 
     Raises:
-        InvalidCircuitError: There are none, or one is for another number of qubits.
+        InvalidCircuitError: There are none, one is no observable, or one is for another number of qubits.
     """
     if not observables:
         raise InvalidCircuitError("no observables: nothing is read", fix="Give at least one.", value=0)
@@ -160,9 +178,13 @@ def require_qubits(observables: Iterable[Observable], n_qubits: int) -> None:
     """Checks that observables are written for a circuit's qubits.
 
     Raises:
-        InvalidCircuitError: One is for another number of qubits.
+        InvalidCircuitError: One is no observable, or is for another number of qubits.
     """
     for observable in observables:
+        if not isinstance(observable, PauliString | PauliSum):
+            raise InvalidCircuitError(
+                f"{observable!r} is no observable", fix="Give PauliString('XIZ'), or sums of such.", value=observable
+            )
         if observable.n_qubits != n_qubits:
             raise InvalidCircuitError(
                 f"observable {observable} is for {observable.n_qubits} qubit(s), the circuit has {n_qubits}",

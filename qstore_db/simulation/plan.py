@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
-from qstore_db.circuits.observables import Observable, require_observables
+from qstore_db.circuits.observables import Observable, listed, require_observables
 from qstore_db.errors import InvalidArgumentError
 from qstore_db.simulation.compile import rotation_sets
 from qstore_db.simulation.lanes_engine import LanesEngine
@@ -222,7 +222,8 @@ def compile_circuit(circuit: Circuit, observables: Sequence[Observable], *, ampl
         amplitude_input: Whether each sample starts from its own amplitudes and not from |0…0⟩.
 
     Raises:
-        InvalidCircuitError: No observables, or one for another number of qubits.
+        InvalidCircuitError: No observables, no list of them, something else among them, or one for another number of
+            qubits.
 
     Example:
         >>> from qstore_db.circuits.circuit import Operation
@@ -231,7 +232,7 @@ def compile_circuit(circuit: Circuit, observables: Sequence[Observable], *, ampl
         >>> compile_circuit(bell, [PauliString("XX"), PauliString("ZI")]).expectations().round(6).tolist()
         [[1.0, 0.0]]
     """
-    return _compiled(circuit, tuple(observables), bool(amplitude_input), engine_name())
+    return _compiled(circuit, listed(observables), bool(amplitude_input), engine_name())
 
 
 @lru_cache(maxsize=PLANS_KEPT)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qstore_db.circuits.circuit import Circuit
 from qstore_db.circuits.encodings.amplitude import amplitudes as normalised
-from qstore_db.circuits.observables import Observable, PauliString, require_observables, terms_of
+from qstore_db.circuits.observables import Observable, PauliString, listed, require_observables, terms_of
 from qstore_db.errors import InvalidArgumentError
 from qstore_db.simulation.availability import require_numba
 from qstore_db.simulation.memory import require
@@ -115,6 +115,7 @@ def expectations(
     Raises:
         InvalidCircuitError: No observables, or one is written for another number of qubits.
     """
+    observables = listed(observables)
     require_observables(observables, circuit.n_qubits)
     require_numba("values of states")
     from qstore_db.simulation import string_kernel

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from qstore_db.backends.request import ExecutionRequest
 from qstore_db.circuits.ansatz.hardware_efficient import hardware_efficient
 from qstore_db.circuits.circuit import Circuit, Operation
 from qstore_db.circuits.observables import PauliString
@@ -71,6 +72,16 @@ def test_start_states_count():
 def test_what_cannot_be_read_is_refused(monkeypatch):
     with pytest.raises(InvalidCircuitError, match="no observables"):
         expectations(Circuit(2), [])
+    for given, message in (
+        (PauliString("ZZ"), "stands alone"),
+        ("ZZ", "stands alone"),
+        (["ZZ"], "'ZZ' is no observable"),
+    ):
+        for read in (expectations, compile_circuit):
+            with pytest.raises(InvalidCircuitError, match=message):
+                read(Circuit(2), given)
+        with pytest.raises(InvalidCircuitError, match=message):
+            ExecutionRequest(Circuit(2), given)
     with pytest.raises(InvalidCircuitError, match="3 qubit"):
         expectations(Circuit(2), [PauliString("ZZZ")])
     monkeypatch.setattr(memory, "available", lambda: 1 << 20)
