@@ -29,8 +29,9 @@ def request(n, **what):
 def test_large_circuits_are_handed_over_and_their_results_say_so(monkeypatch):
     monkeypatch.setattr(handover, "QSIM_FROM_QUBITS", 4)
     asked = [request(n, observables=pauli_pairs(n)) for n in (5, 3, 4, 2)]
-    found = Handover().run(asked)
+    *found, chances, counts = Handover().run([*asked, request(5), request(5, shots=10, seed=1)])
     assert [one.backend for one in found] == ["qsim", "local", "qsim", "local"]
+    assert (chances.backend, counts.backend) == ("local", "local")  # where qsim gains nothing
     exact = BatchedSimulator(StateVectorEngine()).run(asked)
     for one, other in zip(found, exact, strict=True):
         np.testing.assert_allclose(one.values, other.values, atol=2e-5)
