@@ -51,7 +51,13 @@ class RayWorkers:
                 f"{count} workers need as many processors, Ray has {there}", fix=f"Use at most {there}.", value=count
             )
         actor = ray.remote(num_cpus=1, max_restarts=0)(InThisProcess)
-        self._workers: list[Any] = [actor.remote(description) for _ in range(count)]
+        self._workers: list[Any] = []
+        try:
+            for _ in range(count):
+                self._workers.append(actor.remote(description))
+        except BaseException:  # also Ctrl-C: Ray would stay started
+            self.close()
+            raise
 
     def gradients(
         self, parameters: Mapping[str, NDArray[np.float64]], parts: Sequence[MicroBatch]
