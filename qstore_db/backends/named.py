@@ -181,7 +181,7 @@ BACKENDS: Final[Mapping[str, BackendEntry]] = MappingProxyType(
             BackendEntry("qsim", "qsim's state vector, exact, single precision", SIMULATOR, _qsim, ("qsimcirq",)),
             BackendEntry(
                 "auto",
-                "the quickest exact simulator here, single precision: local; above 19 qubits qsim for expectation values",
+                "the quickest exact simulator here, single precision: local, above 19 qubits qsim for values",
                 SIMULATOR,
                 _auto,
             ),
